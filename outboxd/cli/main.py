@@ -1,0 +1,50 @@
+"""`outboxd`: the entry point. A subcommand's module is imported when it is called, so that the start is quick."""
+
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from outboxd import __version__
+from outboxd.cli.exits import reported
+
+COMMANDS: Final = {
+    "run": ("outboxd.cli.run", "Deliver events until stopped."),
+    "migrate": ("outboxd.cli.migrate", "Create the tables, or bring them to the newest revision."),
+    "grants": ("outboxd.cli.grants", "Print the SQL for users with the least privileges."),
+    "config": ("outboxd.cli.config_command", "Check or show the configuration."),
+    "demo": ("outboxd.cli.demo", "See it at work, with a database and a broker of its own."),
+}
+"""Name to module, which exports `command`, and a short help."""
+
+
+class LazyGroup(click.Group):
+    """Commands by name; help lists them without importing any."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports the module of the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)  # noqa: S101 - for the type; a test calls each
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of commands in the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; errors that a user may see become lines."""
+        with reported():
+            return super().invoke(ctx)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="outboxd")
+def main() -> None:
+    """Delivers the rows of a MySQL outbox table to Kafka: every one, in order per aggregate."""

@@ -1,0 +1,75 @@
+"""`outboxd run`: the daemon."""
+
+import asyncio
+import os
+import sys
+from functools import partial
+
+import click
+import structlog
+
+from outboxd import __version__, systemd
+from outboxd.cli.options import config_options
+from outboxd.composition import open_source, sink_factory
+from outboxd.config.settings import Settings
+from outboxd.health.server import HealthServer
+from outboxd.pulse import Pulse
+from outboxd.supervisor import Supervisor
+from outboxd.telemetry import logs
+from outboxd.telemetry.exposition import Telemetry
+
+log = structlog.get_logger(__name__)
+
+
+@click.command("run")
+@config_options()
+def command(settings: Settings) -> None:
+    """Deliver events until SIGTERM or SIGINT; a second signal ends it at once.
+
+    Exit codes: 0 stopped as asked, 1 cannot run (its reason on stderr), 2 configuration, 130 second signal.
+    """
+    log_format = settings.log.format
+    if log_format == "auto":
+        log_format = "console" if sys.stderr.isatty() else "json"
+    handler = logs.configure(settings.log.level, log_format)
+    telemetry = Telemetry(
+        settings.instance.name or f"{os.uname().nodename}-{os.getpid()}",
+        settings.telemetry.otlp_endpoint or None,
+        settings.telemetry.otlp_interval,
+        handler,
+    )
+    asyncio.run(serve(settings, telemetry))
+
+
+async def serve(settings: Settings, telemetry: Telemetry) -> None:
+    """Runs all sources until a signal."""
+    pulse = Pulse()
+    supervisor = Supervisor(
+        {
+            name: partial(
+                open_source,
+                name,
+                source,
+                build_sink=sink_factory(source),
+                instance_name=settings.instance.name,
+                metrics=telemetry.source(name),
+                pulse=pulse,
+            )
+            for name, source in settings.sources.items()
+        }
+    )
+    health = HealthServer(settings.http.host, settings.http.port, telemetry.render, pulse.checks, supervisor.readiness)
+    log.info("daemon.starting", version=__version__, pid=os.getpid(), sources=sorted(settings.sources))
+    watchdog = asyncio.create_task(systemd.feed_watchdog(pulse))
+    try:
+        if settings.http.enabled:
+            await health.start()
+            log.info("http.listening", host=settings.http.host, port=health.port)
+        systemd.notify(ready=True)
+        await supervisor.run()
+        log.info("daemon.stopped")
+    finally:
+        systemd.notify(stopping=True)
+        await health.stop()
+        watchdog.cancel()
+        await asyncio.to_thread(telemetry.shutdown)

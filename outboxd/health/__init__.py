@@ -1,0 +1,1 @@
+"""The HTTP endpoint: /metrics, /livez and /readyz."""

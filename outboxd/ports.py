@@ -1,0 +1,251 @@
+"""The borders of the workers: what they ask of a store and of a sink. Pure: only types and values."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from outboxd.errors import Failure
+from outboxd.model import Event, Status
+
+# --- the sink ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the events of one `publish`. Each event of the call stands in exactly one of the lists."""
+
+    delivered: list[Event] = field(default_factory=list)
+    failed: list[tuple[Event, Failure]] = field(default_factory=list)
+    """Refused for their own sake (kinds PERMANENT and CAPPED)."""
+    behind: list[tuple[Event, Event]] = field(default_factory=list)
+    """Not sent, because an earlier event of their aggregate (the second of the pair) failed and may succeed later."""
+    unsent: list[Event] = field(default_factory=list)
+    """Never handed to the broker; nothing is known against them."""
+    unknown: list[Event] = field(default_factory=list)
+    """Handed over, but no answer came in time: they may or may not have arrived."""
+    trouble: Failure | None = None
+    """Why events are unsent or unknown (kinds OUTAGE, PAUSE, REBUILD)."""
+
+
+class Sink(Protocol):
+    """Where events go. Plug-ins provide one under the entry-point group `outboxd.sinks`."""
+
+    async def start(self) -> None:
+        """Connects. Raises SinkUnavailableError; may be called again after it."""
+
+    async def publish(self, events: Sequence[Event]) -> Report:
+        """Delivers the events, those of one aggregate in the given order, and returns within the sink's deadline.
+
+        Once an event was not delivered, no later event of its aggregate to the same topic is sent in this call,
+        unless the failure is permanent. Calls may overlap; they never share an aggregate. Never raises for the
+        broker's sake.
+        """
+
+    def refuse(self, event: Event) -> Failure | None:
+        """Why an event is too large to be loaded, judged by `payload_bytes`; None when it may be sent."""
+
+    async def check(self) -> None:
+        """Returns when the sink can be reached; raises SinkUnavailableError with the reason when it cannot."""
+
+    async def close(self) -> None:
+        """Lets go of everything, within a bounded time, also while the broker is gone."""
+
+
+# --- the store --------------------------------------------------------------------------------------------------
+
+
+class Blocked(NamedTuple):
+    """A row that stands in the way of its aggregate: in retry, or in processing by another dispatcher."""
+
+    id: int
+    lane: int
+    aggregate_id: str
+
+
+class LaneSignature(NamedTuple):
+    """What a lane's blocking rows are, in two numbers that any insert, update or delete among them changes."""
+
+    rows: int = 0
+    xor: int = 0
+
+
+class Standing(NamedTuple):
+    """What a read must be compared with before its events may be sent."""
+
+    signatures: dict[int, LaneSignature]
+    """Of each lane that has blocking rows."""
+    cut_lane_dated: bool
+    """The lane that the limit cut has rows that are new but carry a due time: `read` sorts them behind the others."""
+
+
+class EventReader(Protocol):
+    """Reads batches. Every method is one consistent read in autocommit: no locks, no writes."""
+
+    async def read(self, lanes: Sequence[int], limit: int) -> list[Event]:
+        """The first `limit` deliverable events of the lanes by (lane, id); large payloads are left out."""
+
+    async def load_payloads(self, ids: Sequence[int]) -> dict[int, str]:
+        """The payloads of these rows, by id."""
+
+    async def standing(self, lanes: Sequence[int], cut_lane: int | None) -> Standing:
+        """What stands in the way of events just read from these lanes, the last of them cut by the limit or not."""
+
+    async def blocked(self, lane: int) -> list[Blocked]:
+        """All blocking rows of a lane, oldest first."""
+
+
+class Rejection(NamedTuple):
+    """A group of events that leave the way to `sent` together."""
+
+    status: Status
+    """RETRY or ERROR."""
+    events: Sequence[Event]
+    attempt_delta: int
+    delay: float
+    """Seconds until due (RETRY)."""
+    last_error: str | None
+    """None leaves the column as it is (held events)."""
+
+
+class Hold(NamedTuple):
+    """Events that wait for `predecessor`, an event of their aggregate, and become due when it does."""
+
+    predecessor: int
+    events: Sequence[Event]
+
+
+class Settler(Protocol):
+    """Writes outcomes. Each method may be repeated: a row that is no longer in the expected status is left alone."""
+
+    async def sent(self, ids: Sequence[int]) -> int:
+        """Marks as sent (or deletes); needs no lease, an acknowledgement is a fact. Returns the rows changed."""
+
+    async def reject(self, instance: str, rejections: Sequence[Rejection], holds: Sequence[Hold]) -> None:
+        """Writes retries, errors and holds in one transaction, fenced: raises LeaseLostError and writes nothing."""
+
+    async def mark_suspects(self, instance: str, events: Sequence[Event], alone: Event | None) -> None:
+        """Counts an attempt before events that may have killed their owner are sent again. Fenced."""
+
+    async def clear_suspects(self, instance: str, lanes: Collection[int]) -> None:
+        """The first batch of these lanes went through: their next crash starts from nothing. Fenced."""
+
+
+class Grant(NamedTuple):
+    """A lane as its owner got it."""
+
+    lane: int
+    suspect: bool
+    """Its last owner died: what it can have had in flight is sent with care."""
+    alone_id: int | None
+    """The event that was alone in its batch when an owner died."""
+
+
+class LeaseView(NamedTuple):
+    """What one heartbeat saw."""
+
+    members: tuple[str, ...]
+    """The live instances' ids, sorted."""
+    lanes: tuple[Grant, ...]
+    """The lanes that the asking instance owns."""
+    next_expiry: float | None
+    """Seconds until the first of the other instances' leases ends, by the database's clock."""
+
+
+class LeaseStore(Protocol):
+    """The tables of instances and lanes."""
+
+    async def register(self, instance: str, ttl: float) -> None:
+        """Inserts the instance. Raises LeaseLostError when a live one has this id."""
+
+    async def renew(self, instance: str, ttl: float) -> None:
+        """Extends the lease by `ttl` seconds from now. Raises LeaseLostError once it has ended."""
+
+    async def evict_expired(self, instance: str) -> list[str]:
+        """Deletes the rows of expired instances and frees their lanes as suspect, in one transaction."""
+
+    async def take(self, instance: str, count: int) -> None:
+        """Takes up to `count` free lanes."""
+
+    async def give_back(self, instance: str, lanes: Collection[int]) -> None:
+        """Frees lanes, so that another instance can take them."""
+
+    async def view(self, instance: str) -> LeaseView:
+        """The members and this instance's lanes."""
+
+    async def deregister(self, instance: str) -> None:
+        """Frees all lanes of the instance and deletes its row, in one transaction."""
+
+
+class DueEvent(NamedTuple):
+    """A row in retry whose time has come."""
+
+    id: int
+    lane: int
+    aggregate_id: str
+
+
+class StuckEvent(NamedTuple):
+    """A row that another dispatcher left in processing."""
+
+    id: int
+    attempt_count: int
+
+
+class Upkeep(Protocol):
+    """What the maintenance workers ask for. Chunks: no call touches more rows than its `limit`."""
+
+    async def due_lanes(self, lanes: Sequence[int]) -> list[int]:
+        """Those of the lanes that have due retries."""
+
+    async def due(self, lanes: Sequence[int], limit: int) -> list[DueEvent]:
+        """Due retries of the lanes, oldest due first within a lane."""
+
+    async def promote(self, instance: str, ids: Sequence[int]) -> None:
+        """retry -> new. Fenced."""
+
+    async def undate(self, instance: str, lanes: Sequence[int], limit: int) -> int:
+        """Takes the due time off rows that are new, so that they stand in order of id. Fenced. Returns how many."""
+
+    async def stuck(self, lanes: Sequence[int], age: float, limit: int) -> list[StuckEvent]:
+        """Rows in processing that nobody has touched for `age` seconds."""
+
+    async def release(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
+        """processing -> new or error, one attempt more. Fenced."""
+
+    async def move_dead(
+        self, instance: str, lanes: Sequence[int], after: tuple[int, int], limit: int
+    ) -> tuple[list[str], int, tuple[int, int] | None]:
+        """Moves the next rows in error, behind (lane, id) `after`, to the dead letters in one transaction. Fenced.
+
+        Returns the reasons of what was moved, the number of rows whose copy could not be made, and the (lane, id)
+        looked at last, or None when there were none.
+        """
+
+    async def expired_sent(self, after: int, age: float, limit: int) -> tuple[list[int], int | None]:
+        """Looks at the next `limit` rows behind id `after`: the sent ones older than `age` seconds, and the last id
+        looked at, or None when there is nothing old behind it."""
+
+    async def expired_dead(self, after: int, age: float, limit: int) -> tuple[list[int], int | None]:
+        """The same for dead letters."""
+
+    async def delete_sent(self, ids: Iterable[int]) -> int:
+        """Deletes rows that are still sent."""
+
+    async def delete_dead(self, ids: Iterable[int]) -> int:
+        """Deletes dead letters."""
+
+
+class QueueSizes(NamedTuple):
+    """A sample of the backlog of some lanes."""
+
+    counts: dict[Status, int]
+    """Rows by undelivered status, counted up to a limit."""
+    oldest_age: float
+    """Seconds since the oldest undelivered row was written; 0 when there is none."""
+
+
+class Sampler(Protocol):
+    """Reads gauges."""
+
+    async def sample(self, lanes: Sequence[int]) -> QueueSizes:
+        """Sizes and ages over the given lanes."""

@@ -1,0 +1,132 @@
+"""From an event to a Kafka record. Pure.
+
+Key: the aggregate's id. Value: the payload as stored. Headers: event_id, event_type, aggregate_type, aggregate_id,
+then trace_id, span_id and a W3C traceparent where the row has them, then the application's own.
+"""
+
+import json
+import re
+from typing import Final, NamedTuple
+
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from outboxd.errors import Failure, FailureKind
+from outboxd.model import Event
+
+Header = tuple[str, bytes | None]
+
+RESERVED: Final = frozenset({"event_id", "event_type", "aggregate_type", "aggregate_id", "trace_id", "span_id"})
+"""Header names that mean a column; an application's header of such a name is not passed on."""
+
+_TRACE_ID: Final = re.compile(r"(?!0{32})[0-9a-f]{32}")
+_SPAN_ID: Final = re.compile(r"(?!0{16})[0-9a-f]{16}")
+
+
+class Record(NamedTuple):
+    """An event as the producer takes it."""
+
+    event: Event
+    key: bytes
+    value: bytes
+    headers: list[Header]
+
+
+class UnfitEventError(Exception):
+    """The event cannot become a record; carries the failure."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.last_error)
+        self.failure = failure
+
+
+def traceparent(trace_id: str, span_id: str) -> str | None:
+    """The W3C header made of the row's ids, where they are valid; a trace id written as a UUID is one."""
+    trace = trace_id.replace("-", "").lower()
+    span = span_id.lower()
+    if _TRACE_ID.fullmatch(trace) and _SPAN_ID.fullmatch(span):
+        return f"00-{trace}-{span}-01"
+    return None
+
+
+def record(event: Event, max_bytes: int) -> Record:
+    """The record of an event whose payload is loaded. Raises UnfitEventError."""
+    key = event.aggregate_id.encode()
+    value = (event.payload or "").encode()
+    headers: list[Header] = [
+        ("event_id", event.event_id.encode()),
+        ("event_type", event.event_type.encode()),
+        ("aggregate_type", event.aggregate_type.encode()),
+        ("aggregate_id", key),
+    ]
+    if event.trace_id is not None or event.span_id is not None or event.headers is not None:
+        headers += _trace_headers(event)
+        headers += _own_headers(event, {name for name, _ in headers})
+    # Only a record near the limit is worth an exact measurement.
+    if len(value) + len(key) > max_bytes // 2 or event.headers is not None:
+        _check_size(key, value, headers, max_bytes)
+    return Record(event, key, value, headers)
+
+
+def _trace_headers(event: Event) -> list[Header]:
+    headers: list[Header] = []
+    if event.trace_id is not None:
+        headers.append(("trace_id", event.trace_id.encode()))
+    if event.span_id is not None:
+        headers.append(("span_id", event.span_id.encode()))
+    if event.trace_id is not None and event.span_id is not None:
+        parent = traceparent(event.trace_id, event.span_id)
+        if parent:
+            headers.append(("traceparent", parent.encode()))
+    return headers
+
+
+def _own_headers(event: Event, taken: set[str]) -> list[Header]:
+    if event.headers is None:
+        return []
+    try:
+        given = json.loads(event.headers)
+    except ValueError as error:
+        raise _bad_headers("is not valid JSON") from error
+    if given is None:
+        return []
+    if not isinstance(given, dict):
+        raise _bad_headers(f"is a JSON {_kind(given)}, not an object")
+    return [(name, _header_value(name, value)) for name, value in given.items() if name not in RESERVED | taken]
+
+
+def _header_value(name: str, value: object) -> bytes | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            raise _bad_headers(f"holds a lone surrogate under {name!r}") from error
+    if isinstance(value, bool | int | float):
+        return json.dumps(value).encode()
+    raise _bad_headers(f"holds a nested {_kind(value)} under {name!r}")
+
+
+def _bad_headers(problem: str) -> UnfitEventError:
+    cure = "it must be an object of strings; correct the row and requeue it"
+    return UnfitEventError(Failure(FailureKind.PERMANENT, "bad_headers", f"column headers {problem}; {cure}"))
+
+
+def _kind(value: object) -> str:
+    return {list: "array", dict: "object", str: "string", bool: "boolean"}.get(type(value), "number")
+
+
+def _check_size(key: bytes, value: bytes, headers: list[Header], max_bytes: int) -> None:
+    size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers)
+    if size > max_bytes:
+        raise UnfitEventError(too_large(size, max_bytes))
+
+
+def too_large(size: int, max_bytes: int) -> Failure:
+    """The failure of an event whose record would have `size` bytes."""
+    return Failure(
+        FailureKind.PERMANENT,
+        "message_too_large",
+        f"the message has {size} bytes, kafka.max_message_bytes is {max_bytes}; raise it together with the topic's "
+        "max.message.bytes, or store a reference in the payload",
+    )

@@ -1,0 +1,123 @@
+"""Delivering records to one partition, in order, and finding the one that the broker refuses."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+
+from outboxd.errors import Failure, FailureKind
+from outboxd.sinks.kafka.classify import classify
+from outboxd.sinks.kafka.message import Record
+
+Group = list[Record]
+
+
+class Destination(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Lot:
+    """What is to be delivered to a partition: groups of records, in order; a batch never crosses a group's end."""
+
+    def __init__(self, destination: Destination, records: Group) -> None:
+        self.destination = destination
+        self.groups: list[Group] = [records]
+        self.delivered: Group = []
+        self.failure: Failure | None = None
+        """Why the first of the groups was not delivered by the last send."""
+        self._answer: asyncio.Future[Any] | None = None
+
+    @property
+    def rest(self) -> Group:
+        """What is not delivered."""
+        return [record for group in self.groups for record in group]
+
+    @property
+    def unanswered(self) -> Group:
+        """The first group, when it was handed over and no answer came."""
+        return self.groups[0] if self.groups and self._answer is not None else []
+
+    async def send(self, producer: AIOKafkaProducer, timestamp_ms: int, deadline: float) -> None:
+        """Sends group after group until one fails, or until `deadline` by the loop's time.
+
+        The next batch is sent when the one before it is acknowledged. It costs nothing, since the producer has one
+        request for a partition on its way at most; and a broker that does not know the producer yet (or no more)
+        would accept a batch behind a refused one.
+        """
+        self.failure = None
+        while self.groups and self.failure is None:
+            batch, size = fill(producer, self.groups[0], timestamp_ms)
+            if size < len(self.groups[0]):
+                self.groups[:1] = [self.groups[0][:size], self.groups[0][size:]]
+            try:
+                async with asyncio.timeout_at(deadline):
+                    answer = await producer.send_batch(
+                        batch, self.destination.topic, partition=self.destination.partition
+                    )
+            except Exception as error:
+                self.failure = classify(error, self.destination.topic)
+                return
+            self._answer = answer
+            await asyncio.wait({answer}, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
+            self.look()
+
+    def look(self) -> None:
+        """Takes note of the answer to the batch that was sent last, if one has come."""
+        answer = self._answer
+        if answer is None:
+            return
+        if not answer.done():
+            self.failure = classify(TimeoutError())
+            return
+        error = answer.exception()
+        if error is None:
+            self._answer = None
+            self.delivered += self.groups.pop(0)
+            self.failure = None
+            return
+        self.failure = classify(error, self.destination.topic)
+        if self.failure.code != "producer_closed":
+            self._answer = None
+
+    def split(self) -> Record | None:
+        """The first group was refused: halves it, or returns its only record, which is then out of the lot."""
+        group = self.groups.pop(0)
+        if len(group) == 1:
+            return group[0]
+        middle = len(group) // 2
+        self.groups[:0] = [group[:middle], group[middle:]]
+        return None
+
+    def without(self, aggregate_id: str) -> Group:
+        """Takes the events of an aggregate out of the lot, and returns them."""
+        taken = [record for record in self.rest if record.event.aggregate_id == aggregate_id]
+        kept = [[record for record in group if record.event.aggregate_id != aggregate_id] for group in self.groups]
+        self.groups = [group for group in kept if group]
+        return taken
+
+    @property
+    def blamed(self) -> bool:
+        """The last failure is about the records, not about the broker or the producer."""
+        return self.failure is not None and self.failure.kind in {FailureKind.PERMANENT, FailureKind.CAPPED}
+
+    @property
+    def resumable(self) -> bool:
+        """What is left may be sent again at once, with a new producer."""
+        return (
+            bool(self.groups)
+            and self._answer is None
+            and (self.blamed or (self.failure is not None and self.failure.kind is FailureKind.REBUILD))
+        )
+
+
+def fill(producer: AIOKafkaProducer, records: Sequence[Record], timestamp_ms: int) -> tuple[Any, int]:
+    """A batch of the first records, as many as it takes (at least one), and how many that are."""
+    batch = producer.create_batch()
+    for count, (_, key, value, headers) in enumerate(records):
+        if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
+            return batch, count
+    return batch, len(records)

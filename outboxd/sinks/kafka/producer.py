@@ -1,0 +1,99 @@
+"""Producers come and go: an idempotent one whose sequence is broken, or whose broker is silent, is of no more use.
+
+`ProducerPool` holds the one in use. Who finds it broken retires it: nobody new gets it, those at work with it finish,
+and it is closed, within a bound, before anything of theirs is sent again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerClosed
+
+log = structlog.get_logger(__name__)
+
+
+class ProducerLease:
+    """A producer, how many are at work with it, and whether it is still good."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self.producer = producer
+        self.users = 0
+        self.retired = False
+        self.unused = asyncio.Event()
+        self.closed = asyncio.Event()
+
+
+class ProducerPool:
+    """Builds producers by `build`, one at a time. `start_timeout` and `close_timeout` in seconds."""
+
+    def __init__(self, build: Callable[[], AIOKafkaProducer], start_timeout: float, close_timeout: float) -> None:
+        self._build = build
+        self._start_timeout = start_timeout
+        self._close_timeout = close_timeout
+        self._current: ProducerLease | None = None
+        self._starting = asyncio.Lock()
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[ProducerLease]:
+        """The producer in use, or a new one. Raises what its start raises, and TimeoutError."""
+        lease = await self._lease()
+        lease.users += 1
+        try:
+            yield lease
+        finally:
+            lease.users -= 1
+            if not lease.users:
+                lease.unused.set()
+
+    async def _lease(self) -> ProducerLease:
+        async with self._starting:
+            lease = self._current
+            if lease is None or lease.retired:
+                self._current = lease = ProducerLease(await self._start())
+            lease.unused.clear()
+            return lease
+
+    async def _start(self) -> AIOKafkaProducer:
+        producer = self._build()
+        try:
+            async with asyncio.timeout(self._start_timeout):
+                await producer.start()
+        except BaseException:
+            await self._close(producer)
+            raise
+        return producer
+
+    async def retire(self, lease: ProducerLease, *, abort: bool) -> None:
+        """Takes a producer out of use, and returns when it is closed. Not to be called from within `use`.
+
+        `abort`: do not wait for those at work with it; what they have no answer to fails with ProducerClosed.
+        """
+        first = not lease.retired
+        lease.retired = True
+        if not abort and lease.users:
+            await lease.unused.wait()
+        if first or (abort and not lease.closed.is_set()):
+            await self._close(lease.producer)
+            lease.closed.set()
+        await lease.closed.wait()
+
+    async def _close(self, producer: AIOKafkaProducer) -> None:
+        """`stop()` would wait for the broker for ever: it gets its time, then the sender and its sockets go."""
+        try:
+            async with asyncio.timeout(self._close_timeout):
+                await producer.stop()
+        except Exception as error:  # a broken producer may fail to stop in any way; it has to go all the same
+            log.debug("kafka.producer_stop_failed", error=type(error).__name__)
+            if producer._sender.sender_task is not None:
+                producer._sender.sender_task.cancel()
+            await producer.client.close()
+        producer._message_accumulator.fail_all(ProducerClosed())
+
+    async def close(self) -> None:
+        """Closes the producer in use."""
+        lease, self._current = self._current, None
+        if lease is not None:
+            await self.retire(lease, abort=True)

@@ -1,0 +1,207 @@
+"""The Kafka sink: from events to records to partitions, and from the broker's answers to a report."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from aiokafka.partitioner import murmur2
+
+from outboxd.config.kafka import KafkaSettings
+from outboxd.errors import Failure, FailureKind, SinkUnavailableError
+from outboxd.model import Event
+from outboxd.ports import Report
+from outboxd.sinks.kafka.classify import classify
+from outboxd.sinks.kafka.connection import producer_arguments
+from outboxd.sinks.kafka.message import Record, UnfitEventError, record, too_large
+from outboxd.sinks.kafka.partition import Destination, Lot
+from outboxd.sinks.kafka.producer import ProducerLease, ProducerPool
+from outboxd.sinks.kafka.topics import topic_failure
+
+KEY_CACHE: Final = 50_000
+"""How many keys' hashes are remembered; murmur2 in Python is as dear as the rest of an event together."""
+
+TOPIC_PATIENCE: Final = 3.0
+"""Seconds until a topic that the brokers do not know counts as unknown: they may be creating it."""
+
+TOPIC_VERDICT: Final = 5.0
+"""Seconds for which a topic that was unknown stays so, without asking again."""
+
+
+class KafkaSink:
+    """See `ports.Sink`. `delivery_timeout` bounds one `publish`, `close_timeout` the end of a producer (seconds)."""
+
+    def __init__(self, settings: KafkaSettings, delivery_timeout: float, close_timeout: float) -> None:
+        self._default_topic = settings.default_topic
+        self._max_bytes = int(settings.max_message_bytes)
+        self._delivery_timeout = delivery_timeout
+        self._hashes: dict[bytes, int] = {}
+        self._unknown: dict[str, float] = {}
+        arguments = producer_arguments(settings, delivery_timeout)
+        self._pool = ProducerPool(lambda: AIOKafkaProducer(**arguments), delivery_timeout, close_timeout)
+
+    async def start(self) -> None:
+        """Connects."""
+        await self.check()
+
+    async def check(self) -> None:
+        """Asks for the cluster's metadata."""
+        try:
+            async with self._pool.use() as lease:
+                async with asyncio.timeout(self._delivery_timeout):
+                    reached = await lease.producer.client.force_metadata_update()
+        except Exception as error:
+            raise SinkUnavailableError(classify(error)) from error
+        if not reached:
+            raise SinkUnavailableError(classify(KafkaConnectionError()))
+
+    def refuse(self, event: Event) -> Failure | None:
+        """A payload beyond `kafka.max_message_bytes` need not be loaded to know."""
+        size = event.payload_bytes
+        return too_large(size, self._max_bytes) if size > self._max_bytes else None
+
+    async def close(self) -> None:
+        """Closes the producer."""
+        await self._pool.close()
+
+    async def publish(self, events: Sequence[Event]) -> Report:
+        """Delivers, within `delivery_timeout` plus the producer's end if it has to go."""
+        report = Report()
+        deadline = asyncio.get_running_loop().time() + self._delivery_timeout
+        by_topic = self._records(events, report)
+        lots: list[Lot] | None = None
+        while by_topic and (lots is None or any(lot.resumable for lot in lots)):
+            try:
+                async with self._pool.use() as lease:
+                    if lots is None:
+                        lots = await self._lots(lease.producer, by_topic, report, deadline)
+                    sending = [lot for lot in lots if lot.groups and (lot.resumable or lot.failure is None)]
+                    now_ms = int(time.time() * 1000)
+                    await asyncio.gather(*(lot.send(lease.producer, now_ms, deadline) for lot in sending))
+            except Exception as error:
+                report.trouble = classify(error)
+                break
+            await self._clear_up(lease, sending, report, deadline)
+            if asyncio.get_running_loop().time() >= deadline:
+                break
+        self._account(by_topic, lots, report)
+        return report
+
+    def _records(self, events: Iterable[Event], report: Report) -> dict[str, list[Record]]:
+        """The events as records by topic; those that cannot be one are reported."""
+        by_topic: defaultdict[str, list[Record]] = defaultdict(list)
+        bad_topics: dict[str, Failure] = {}
+        for event in events:
+            topic = event.topic or self._default_topic
+            if topic not in by_topic and topic not in bad_topics:
+                failure = topic_failure(topic)
+                if failure:
+                    bad_topics[topic] = failure
+            if topic in bad_topics:
+                report.failed.append((event, bad_topics[topic]))
+                continue
+            try:
+                by_topic[topic].append(record(event, self._max_bytes))
+            except UnfitEventError as error:
+                report.failed.append((event, error.failure))
+        return {topic: records for topic, records in by_topic.items() if records}
+
+    async def _lots(
+        self, producer: AIOKafkaProducer, by_topic: dict[str, list[Record]], report: Report, deadline: float
+    ) -> list[Lot]:
+        """The records by partition. The events of a topic that is unknown or forbidden are reported."""
+        found = await asyncio.gather(
+            *(self._partitions(producer, topic, deadline) for topic in by_topic), return_exceptions=True
+        )
+        lots: list[Lot] = []
+        for (topic, records), partitions in zip(by_topic.items(), found, strict=True):
+            if isinstance(partitions, BaseException):
+                self._report_topic(records, classify(partitions, topic), report)
+                continue
+            shares: defaultdict[int, list[Record]] = defaultdict(list)
+            for entry in records:
+                shares[partitions[self._hash(entry.key) % len(partitions)]].append(entry)
+            lots += [Lot(Destination(topic, partition), share) for partition, share in shares.items()]
+        return lots
+
+    async def _partitions(self, producer: AIOKafkaProducer, topic: str, deadline: float) -> list[int]:
+        client, now = producer.client, asyncio.get_running_loop().time
+        known = client.cluster.partitions_for_topic(topic)
+        if known:
+            return sorted(known)
+        # A verdict holds for a while, so that a thousand batches do not wait for one missing topic in turn.
+        if now() - self._unknown.get(topic, -TOPIC_VERDICT) < TOPIC_VERDICT:
+            raise UnknownTopicOrPartitionError
+        patience = min(deadline, now() + TOPIC_PATIENCE)
+        await client.add_topic(topic)
+        while now() < patience:
+            if not await client.force_metadata_update():
+                raise KafkaConnectionError
+            known = client.cluster.partitions_for_topic(topic)
+            if known:
+                return sorted(known)
+            if topic in client.cluster.unauthorized_topics:
+                raise TopicAuthorizationFailedError(topic)
+            await asyncio.sleep(0.1)
+        self._unknown[topic] = now()
+        raise UnknownTopicOrPartitionError
+
+    @staticmethod
+    def _report_topic(records: Iterable[Record], failure: Failure, report: Report) -> None:
+        """A whole topic failed: of each aggregate the first event stands for it, the others are behind."""
+        if failure.kind not in {FailureKind.PERMANENT, FailureKind.CAPPED}:
+            report.trouble = failure
+            report.unsent += [entry.event for entry in records]
+            return
+        first: dict[str, Event] = {}
+        for entry in records:
+            event = entry.event
+            if failure.kind is FailureKind.CAPPED and event.aggregate_id in first:
+                report.behind.append((event, first[event.aggregate_id]))
+            else:
+                first[event.aggregate_id] = event
+                report.failed.append((event, failure))
+
+    def _hash(self, key: bytes) -> int:
+        found = self._hashes.get(key)
+        if found is None:
+            if len(self._hashes) >= KEY_CACHE:
+                self._hashes.clear()
+            found = self._hashes[key] = murmur2(key) & 0x7FFFFFFF
+        return found
+
+    async def _clear_up(self, lease: ProducerLease, lots: Sequence[Lot], report: Report, deadline: float) -> None:
+        """After a failure the producer goes, before anything of it may be sent again; and the blame is looked for."""
+        if all(lot.failure is None for lot in lots):
+            return
+        late = asyncio.get_running_loop().time() >= deadline
+        await self._pool.retire(lease, abort=late or any(lot.unanswered for lot in lots))
+        for lot in lots:
+            lot.look()
+            if lot.failure is None or not lot.blamed:
+                continue
+            failure = lot.failure
+            refused = lot.split()
+            if refused is None:
+                continue
+            report.failed.append((refused.event, failure))
+            if failure.kind is FailureKind.CAPPED:
+                behind = lot.without(refused.event.aggregate_id)
+                report.behind += [(entry.event, refused.event) for entry in behind]
+
+    @staticmethod
+    def _account(by_topic: dict[str, list[Record]], lots: Sequence[Lot] | None, report: Report) -> None:
+        """Every event ends in one list."""
+        if lots is None:
+            report.unsent += [entry.event for records in by_topic.values() for entry in records]
+            return
+        for lot in lots:
+            report.delivered += [entry.event for entry in lot.delivered]
+            unanswered = lot.unanswered
+            report.unknown += [entry.event for entry in unanswered]
+            report.unsent += [entry.event for entry in lot.rest[len(unanswered) :]]
+            if lot.rest and report.trouble is None:
+                report.trouble = lot.failure or classify(TimeoutError())

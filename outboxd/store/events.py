@@ -1,0 +1,148 @@
+"""Reading batches of events, and writing what became of them."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from outboxd.errors import LeaseLostError
+from outboxd.model import Event, Status
+from outboxd.ports import Blocked, Hold, LaneSignature, Rejection, Standing
+from outboxd.store.session import Session
+from outboxd.store.statements import Statements, integers
+
+
+def microseconds(seconds: float) -> int:
+    """For `INTERVAL %s MICROSECOND`."""
+    return round(seconds * 1_000_000)
+
+
+def enforce_fence(connection: Connection, statements: Statements, instance: str) -> None:
+    """Holds the instance's row until the end of the transaction. Raises LeaseLostError when its lease has ended."""
+    if connection.exec_driver_sql(statements.fence(), (instance,)).first() is None:
+        raise LeaseLostError(f"the lease of instance {instance} has ended")
+
+
+def changed_rows(connection: Connection, statement: str, values: tuple[Any, ...] = ()) -> int:
+    """Executes a write; returns how many rows it matched."""
+    return connection.exec_driver_sql(statement, values).rowcount
+
+
+class MySqlEventReader:
+    """See `ports.EventReader`."""
+
+    def __init__(self, session: Session, statements: Statements) -> None:
+        self._session = session
+        self._statements = statements
+
+    async def read(self, lanes: Sequence[int], limit: int) -> list[Event]:
+        """One consistent read in autocommit."""
+        statement = self._statements.read(lanes, limit)
+
+        def work(connection: Connection) -> list[Event]:
+            return [Event._make(row) for row in connection.exec_driver_sql(statement).fetchall()]
+
+        return await self._session.run(work)
+
+    async def load_payloads(self, ids: Sequence[int]) -> dict[int, str]:
+        """By primary key."""
+        statement = self._statements.payloads(ids)
+
+        def work(connection: Connection) -> dict[int, str]:
+            return {row[0]: row[1] for row in connection.exec_driver_sql(statement)}
+
+        return await self._session.run(work)
+
+    async def standing(self, lanes: Sequence[int], cut_lane: int | None) -> Standing:
+        """One or two reads of the index."""
+
+        def work(connection: Connection) -> Standing:
+            signatures: defaultdict[int, LaneSignature] = defaultdict(LaneSignature)
+            for lane, count, xor in connection.exec_driver_sql(self._statements.signatures(lanes)):
+                before = signatures[lane]
+                signatures[lane] = LaneSignature(before.rows + count, before.xor ^ xor)
+            if cut_lane is None:
+                return Standing(dict(signatures), False)
+            dated = connection.exec_driver_sql(self._statements.dated(cut_lane)).first() is not None
+            return Standing(dict(signatures), dated)
+
+        return await self._session.run(work)
+
+    async def blocked(self, lane: int) -> list[Blocked]:
+        """One range of the index."""
+        statement = self._statements.blocked(lane)
+
+        def work(connection: Connection) -> list[Blocked]:
+            return [Blocked._make(row) for row in connection.exec_driver_sql(statement).fetchall()]
+
+        return await self._session.run(work)
+
+
+class MySqlSettler:
+    """See `ports.Settler`."""
+
+    def __init__(self, session: Session, statements: Statements, lanes_table: str) -> None:
+        self._session = session
+        self._statements = statements
+        self._lanes = lanes_table
+
+    async def sent(self, ids: Sequence[int]) -> int:
+        """One write in autocommit, without a fence."""
+        statement = self._statements.sent(ids)
+        return await self._session.run(lambda connection: changed_rows(connection, statement))
+
+    async def reject(self, instance: str, rejections: Sequence[Rejection], holds: Sequence[Hold]) -> None:
+        """All of a batch's rejections and holds, or none."""
+
+        def work(connection: Connection) -> None:
+            enforce_fence(connection, self._statements, instance)
+            for rejection in rejections:
+                self._reject(connection, rejection)
+            for hold in holds:
+                self._hold(connection, hold)
+
+        await self._session.transaction(work)
+
+    def _reject(self, connection: Connection, rejection: Rejection) -> None:
+        ids = [event.id for event in rejection.events]
+        retry = rejection.status is Status.RETRY
+        statement = self._statements.reject(ids, rejection.status, rejection.attempt_delta, retry=retry)
+        delay = (microseconds(rejection.delay),) if retry else ()
+        changed_rows(connection, statement, (*delay, rejection.last_error))
+
+    def _hold(self, connection: Connection, hold: Hold) -> None:
+        # A predecessor that is gone, or free again, holds nobody: its successors stay new and are read again.
+        due = connection.exec_driver_sql(self._statements.due_of(hold.predecessor)).scalar()
+        if due is not None:
+            changed_rows(connection, self._statements.hold([event.id for event in hold.events]), (due,))
+
+    async def mark_suspects(self, instance: str, events: Sequence[Event], alone: Event | None) -> None:
+        """Counts the attempt, and remembers which event is alone in its batch."""
+
+        def work(connection: Connection) -> None:
+            enforce_fence(connection, self._statements, instance)
+            changed_rows(connection, self._statements.mark_suspects(event.id for event in events))
+            lanes = integers({event.lane for event in events})
+            alone_id = alone.id if alone else None
+            changed_rows(
+                connection,
+                f"UPDATE {self._lanes} SET alone_id = %s WHERE lane IN ({lanes}) AND owner = %s",
+                (alone_id, instance),
+            )
+
+        await self._session.transaction(work)
+
+    async def clear_suspects(self, instance: str, lanes: Collection[int]) -> None:
+        """The lanes' owner has proven that their first batch does no harm."""
+
+        def work(connection: Connection) -> None:
+            enforce_fence(connection, self._statements, instance)
+            changed_rows(
+                connection,
+                f"UPDATE {self._lanes} SET suspect = 0, alone_id = NULL "
+                f"WHERE lane IN ({integers(lanes)}) AND owner = %s",
+                (instance,),
+            )
+
+        await self._session.transaction(work)

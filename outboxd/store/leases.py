@@ -1,0 +1,130 @@
+"""Who is alive, and who owns which lane. All times are the database's."""
+
+import os
+import socket
+from collections.abc import Collection
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from outboxd import __version__
+from outboxd.errors import LeaseLostError
+from outboxd.model import TableNames
+from outboxd.ports import Grant, LeaseView
+from outboxd.store.events import changed_rows, microseconds
+from outboxd.store.session import Session
+from outboxd.store.statements import integers
+
+
+class MySqlLeaseStore:
+    """See `ports.LeaseStore`."""
+
+    def __init__(self, session: Session, names: TableNames) -> None:
+        self._session = session
+        self._instances = f"`{names.instances}`"
+        self._lanes = f"`{names.lanes}`"
+
+    async def register(self, instance: str, ttl: float) -> None:
+        """One insert. An id whose lease has ended must be evicted first."""
+        values = (instance, socket.gethostname()[:255], os.getpid(), __version__[:32], microseconds(ttl))
+
+        def work(connection: Connection) -> None:
+            try:
+                changed_rows(
+                    connection,
+                    f"INSERT INTO {self._instances} (id, host, pid, version, expires_at) "
+                    "VALUES (%s, %s, %s, %s, NOW(6) + INTERVAL %s MICROSECOND)",
+                    values,
+                )
+            except IntegrityError as error:
+                raise LeaseLostError(f"another live instance is named {instance}") from error
+
+        await self._session.run(work)
+
+    async def renew(self, instance: str, ttl: float) -> None:
+        """One update, which a lease that has ended refuses."""
+
+        def work(connection: Connection) -> None:
+            renewed = changed_rows(
+                connection,
+                f"UPDATE {self._instances} SET expires_at = NOW(6) + INTERVAL %s MICROSECOND "
+                "WHERE id = %s AND expires_at > NOW(6)",
+                (microseconds(ttl), instance),
+            )
+            if not renewed:
+                raise LeaseLostError(f"the lease of instance {instance} has ended")
+
+        await self._session.run(work)
+
+    async def evict_expired(self, instance: str) -> list[str]:
+        """Looks first without a lock; only when there is somebody to evict, a transaction follows."""
+        expired = f"SELECT id FROM {self._instances} WHERE expires_at <= NOW(6)"
+
+        def evict(connection: Connection) -> list[str]:
+            gone = [row[0] for row in connection.exec_driver_sql(f"{expired} FOR UPDATE")]
+            for member in gone:
+                changed_rows(
+                    connection,
+                    f"UPDATE {self._lanes} SET owner = NULL, suspect = 1 WHERE owner = %s",
+                    (member,),
+                )
+                changed_rows(connection, f"DELETE FROM {self._instances} WHERE id = %s", (member,))
+            return gone
+
+        if await self._session.run(lambda connection: connection.exec_driver_sql(expired).first()) is None:
+            return []
+        return await self._session.transaction(evict)
+
+    async def take(self, instance: str, count: int) -> None:
+        """One update of free lanes, which a dead instance is refused."""
+
+        def work(connection: Connection) -> None:
+            self._enforce_alive(connection, instance)
+            changed_rows(
+                connection,
+                f"UPDATE {self._lanes} SET owner = %s WHERE owner IS NULL ORDER BY lane LIMIT {int(count)}",
+                (instance,),
+            )
+
+        await self._session.transaction(work)
+
+    def _enforce_alive(self, connection: Connection, instance: str) -> None:
+        alive = f"SELECT 1 FROM {self._instances} WHERE id = %s AND expires_at > NOW(6) LOCK IN SHARE MODE"
+        if connection.exec_driver_sql(alive, (instance,)).first() is None:
+            raise LeaseLostError(f"the lease of instance {instance} has ended")
+
+    async def give_back(self, instance: str, lanes: Collection[int]) -> None:
+        """One update."""
+        if not lanes:
+            return
+        statement = f"UPDATE {self._lanes} SET owner = NULL WHERE lane IN ({integers(lanes)}) AND owner = %s"
+        await self._session.run(lambda connection: changed_rows(connection, statement, (instance,)))
+
+    async def view(self, instance: str) -> LeaseView:
+        """Two small reads."""
+
+        def work(connection: Connection) -> LeaseView:
+            members = connection.exec_driver_sql(
+                f"SELECT id, TIMESTAMPDIFF(MICROSECOND, NOW(6), expires_at) FROM {self._instances} "
+                "WHERE expires_at > NOW(6) ORDER BY id"
+            ).fetchall()
+            lanes = connection.exec_driver_sql(
+                f"SELECT lane, suspect, alone_id FROM {self._lanes} WHERE owner = %s ORDER BY lane", (instance,)
+            ).fetchall()
+            others = [left for member, left in members if member != instance]
+            return LeaseView(
+                tuple(member for member, _ in members),
+                tuple(Grant(lane, bool(suspect), alone) for lane, suspect, alone in lanes),
+                min(others) / 1_000_000 if others else None,
+            )
+
+        return await self._session.run(work)
+
+    async def deregister(self, instance: str) -> None:
+        """The lanes are free at once, and not suspect: whatever was in flight is settled or was never sent."""
+
+        def work(connection: Connection) -> None:
+            changed_rows(connection, f"UPDATE {self._lanes} SET owner = NULL WHERE owner = %s", (instance,))
+            changed_rows(connection, f"DELETE FROM {self._instances} WHERE id = %s", (instance,))
+
+        await self._session.transaction(work)

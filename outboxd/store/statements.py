@@ -1,0 +1,245 @@
+"""Every recurring statement, built once for the names of a source's tables.
+
+Ids and lanes are integers of ours and stand in the text: for a thousand of them that is ten times cheaper than bound
+parameters. Everything else is bound (`%s`). `tests/store/test_explain.py` holds each of them against both servers.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from outboxd.model import Status, TableNames
+
+LANE_INDEX: Final = "idx_status_lane_next_attempt"
+
+
+def integers(values: Iterable[int]) -> str:
+    """`1,2,3`: safe to stand in a statement, because everything in it was an int."""
+    return ",".join(map(str, map(int, values)))
+
+
+class Statements:
+    """The statements of one source."""
+
+    def __init__(self, names: TableNames, *, mariadb: bool, inline_bytes: int, keep_sent: bool) -> None:
+        self.events = f"`{names.events}`"
+        self.dead = f"`{names.dead_letters}`"
+        self.instances = f"`{names.instances}`"
+        self.lanes = f"`{names.lanes}`"
+        self._indexed = f"{self.events} FORCE INDEX ({LANE_INDEX})"
+        self._keep_sent = keep_sent
+        # JSON_STORAGE_SIZE reads a number from the row; LENGTH would first write the document out as text.
+        stored = "OCTET_LENGTH(payload)" if mariadb else "JSON_STORAGE_SIZE(payload)"
+        self._columns = (
+            "id, lane, event_id, event_type, aggregate_type, aggregate_id, topic, "
+            f"IF({stored} <= {inline_bytes}, payload, NULL), IF({stored} <= {inline_bytes}, 0, LENGTH(payload)), "
+            "headers, trace_id, span_id, attempt_count, TIMESTAMPDIFF(MICROSECOND, created_at, NOW(6))"
+        )
+
+    # --- reading batches
+
+    def read(self, lanes: Iterable[int], limit: int) -> str:
+        """A batch: lock-free, in the order of the index."""
+        return (
+            f"SELECT {self._columns} FROM {self._indexed} "
+            f"WHERE status = {Status.NEW:d} AND lane IN ({integers(lanes)}) "
+            f"ORDER BY lane, next_attempt_at, id LIMIT {int(limit)}"
+        )
+
+    def payloads(self, ids: Iterable[int]) -> str:
+        """The payloads that `read` left out."""
+        return f"SELECT id, payload FROM {self.events} WHERE id IN ({integers(ids)})"
+
+    def signatures(self, lanes: Iterable[int]) -> str:
+        """Count and exclusive-or of the ids of what blocks, by status and lane; from the index alone."""
+        return (
+            f"SELECT lane, COUNT(*), BIT_XOR(id) FROM {self._indexed} "
+            f"WHERE status IN ({Status.RETRY:d},{Status.PROCESSING:d}) AND lane IN ({integers(lanes)}) "
+            "GROUP BY status, lane"
+        )
+
+    def dated(self, lane: int) -> str:
+        """A row, if the lane has events that are new but carry a due time."""
+        return (
+            f"SELECT 1 FROM {self._indexed} WHERE status = {Status.NEW:d} AND lane = {int(lane)} "
+            "AND next_attempt_at IS NOT NULL LIMIT 1"
+        )
+
+    def blocked(self, lane: int) -> str:
+        """All that blocks in a lane."""
+        return (
+            f"SELECT id, lane, aggregate_id FROM {self._indexed} "
+            f"WHERE status IN ({Status.RETRY:d},{Status.PROCESSING:d}) AND lane = {int(lane)}"
+        )
+
+    # --- settling
+
+    def sent(self, ids: Iterable[int]) -> str:
+        """Acknowledged rows: marked, or deleted where sent rows are not kept."""
+        where = f"WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
+        if not self._keep_sent:
+            return f"DELETE FROM {self.events} {where}"
+        return f"UPDATE {self.events} SET status = {Status.SENT:d} {where}"
+
+    def fence(self) -> str:
+        """Finds the instance alive and keeps it so until the end of the transaction. Bound: instance."""
+        return f"SELECT 1 FROM {self.instances} WHERE id = %s AND expires_at > NOW(6) LOCK IN SHARE MODE"
+
+    def reject(self, ids: Iterable[int], status: Status, attempt_delta: int, *, retry: bool) -> str:
+        """new -> retry or error. Bound: delay in microseconds (retry only), last_error."""
+        due = "NOW(6) + INTERVAL %s MICROSECOND" if retry else "NULL"
+        return (
+            f"UPDATE {self.events} SET status = {status:d}, attempt_count = attempt_count + {int(attempt_delta)}, "
+            f"next_attempt_at = {due}, last_error = %s WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
+        )
+
+    def due_of(self, event_id: int) -> str:
+        """When a blocking row lets its successors go: its due time, or now when it has none."""
+        return (
+            f"SELECT COALESCE(next_attempt_at, NOW(6)) FROM {self.events} "
+            f"WHERE id = {int(event_id)} AND status IN ({Status.RETRY:d},{Status.PROCESSING:d})"
+        )
+
+    def hold(self, ids: Iterable[int]) -> str:
+        """new -> retry without an attempt. Bound: due time, as the database gave it."""
+        return (
+            f"UPDATE {self.events} SET status = {Status.RETRY:d}, next_attempt_at = %s "
+            f"WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
+        )
+
+    def mark_suspects(self, ids: Iterable[int]) -> str:
+        """One attempt more, before a suspect event is sent again."""
+        return (
+            f"UPDATE {self.events} SET attempt_count = LEAST(attempt_count, 2147483646) + 1 "
+            f"WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
+        )
+
+    # --- retries
+
+    def due_lanes(self, lanes: Iterable[int]) -> str:
+        """The lanes with due retries; from the index alone."""
+        return (
+            f"SELECT DISTINCT lane FROM {self._indexed} WHERE status = {Status.RETRY:d} "
+            f"AND lane IN ({integers(lanes)}) AND (next_attempt_at IS NULL OR next_attempt_at <= NOW(6))"
+        )
+
+    def due(self, lane: int, limit: int) -> str:
+        """Due retries of a lane, the oldest due first."""
+        return (
+            f"SELECT id, lane, aggregate_id FROM {self._indexed} WHERE status = {Status.RETRY:d} "
+            f"AND lane = {int(lane)} AND (next_attempt_at IS NULL OR next_attempt_at <= NOW(6)) "
+            f"ORDER BY next_attempt_at, id LIMIT {int(limit)}"
+        )
+
+    def promote(self, ids: Iterable[int]) -> str:
+        """retry -> new."""
+        return (
+            f"UPDATE {self.events} SET status = {Status.NEW:d}, next_attempt_at = NULL "
+            f"WHERE id IN ({integers(ids)}) AND status = {Status.RETRY:d}"
+        )
+
+    def dated_ids(self, lane: int, limit: int) -> str:
+        """New rows that carry a due time."""
+        return (
+            f"SELECT id FROM {self._indexed} WHERE status = {Status.NEW:d} AND lane = {int(lane)} "
+            f"AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at, id LIMIT {int(limit)}"
+        )
+
+    def undate(self, ids: Iterable[int]) -> str:
+        """Takes the due time off new rows."""
+        return (
+            f"UPDATE {self.events} SET next_attempt_at = NULL WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
+        )
+
+    # --- recovery
+
+    def stuck(self, lanes: Iterable[int], limit: int) -> str:
+        """Rows that another dispatcher left in processing. Bound: age in microseconds."""
+        return (
+            f"SELECT id, attempt_count FROM {self._indexed} WHERE status = {Status.PROCESSING:d} "
+            f"AND lane IN ({integers(lanes)}) AND updated_at < NOW(6) - INTERVAL %s MICROSECOND "
+            f"ORDER BY lane, next_attempt_at, id LIMIT {int(limit)}"
+        )
+
+    def release(self, ids: Iterable[int], status: Status) -> str:
+        """processing -> new or error, one attempt more. Bound: last_error."""
+        return (
+            f"UPDATE {self.events} SET status = {status:d}, next_attempt_at = NULL, "
+            "attempt_count = LEAST(attempt_count, 2147483646) + 1, last_error = %s "
+            f"WHERE id IN ({integers(ids)}) AND status = {Status.PROCESSING:d}"
+        )
+
+    # --- dead letters
+
+    def failed(self, lanes: Iterable[int], after: tuple[int, int], limit: int) -> str:
+        """Rows in error, behind the (lane, id) looked at last."""
+        lane, event_id = after
+        return (
+            f"SELECT lane, id FROM {self._indexed} WHERE status = {Status.ERROR:d} AND lane IN ({integers(lanes)}) "
+            f"AND (lane > {int(lane)} OR lane = {int(lane)} AND id > {int(event_id)}) "
+            f"ORDER BY lane, next_attempt_at, id LIMIT {int(limit)}"
+        )
+
+    def lock_failed(self, ids: Iterable[int]) -> str:
+        """Holds rows in error until the end of the transaction, with the reasons they carry."""
+        return (
+            f"SELECT id, last_error FROM {self.events} WHERE id IN ({integers(ids)}) "
+            f"AND status = {Status.ERROR:d} FOR UPDATE"
+        )
+
+    def copy_dead(self, ids: Iterable[int]) -> str:
+        """Copies rows in error to the dead letters; one that is there already stays as it is. Bound: reason."""
+        columns = "id, event_id, event_type, aggregate_type, aggregate_id, topic, payload, trace_id, span_id"
+        return (
+            f"INSERT INTO {self.dead} ({columns}, attempt_count, last_error, created_at, headers, moved_at, reason) "
+            f"SELECT {columns}, attempt_count, LEFT(last_error, 2000), created_at, headers, NOW(6), %s "
+            f"FROM {self.events} AS e WHERE e.id IN ({integers(ids)}) AND e.status = {Status.ERROR:d} "
+            f"ON DUPLICATE KEY UPDATE id = {self.dead}.id"
+        )
+
+    def delete_moved(self, ids: Iterable[int]) -> str:
+        """Deletes rows in error whose copy is there."""
+        return (
+            f"DELETE e FROM {self.events} AS e JOIN {self.dead} AS d ON d.id = e.id AND d.event_id = e.event_id "
+            f"WHERE e.id IN ({integers(ids)}) AND e.status = {Status.ERROR:d}"
+        )
+
+    # --- retention
+
+    def old_sent(self, after: int, limit: int) -> str:
+        """The next rows by id: whether each is sent and old, and whether it was written long ago. Bound: age twice."""
+        return (
+            f"SELECT id, status = {Status.SENT:d} AND updated_at < NOW(6) - INTERVAL %s MICROSECOND, "
+            f"created_at < NOW(6) - INTERVAL %s MICROSECOND FROM {self.events} "
+            f"WHERE id > {int(after)} ORDER BY id LIMIT {int(limit)}"
+        )
+
+    def old_dead(self, after: int, limit: int) -> str:
+        """The same for dead letters, by the time they were moved. Bound: age twice."""
+        old = "COALESCE(moved_at, created_at) < NOW(6) - INTERVAL %s MICROSECOND"
+        return f"SELECT id, {old}, {old} FROM {self.dead} WHERE id > {int(after)} ORDER BY id LIMIT {int(limit)}"
+
+    def delete_sent(self, ids: Iterable[int]) -> str:
+        """Deletes rows that are still sent."""
+        return f"DELETE FROM {self.events} WHERE id IN ({integers(ids)}) AND status = {Status.SENT:d}"
+
+    def delete_dead(self, ids: Iterable[int]) -> str:
+        """Deletes dead letters."""
+        return f"DELETE FROM {self.dead} WHERE id IN ({integers(ids)})"
+
+    # --- gauges
+
+    def count(self, status: Status, lanes: Iterable[int], limit: int) -> str:
+        """How many rows have the status, counted up to the limit; from the index alone."""
+        return (
+            f"SELECT COUNT(*) FROM (SELECT 1 FROM {self._indexed} WHERE status = {status:d} "
+            f"AND lane IN ({integers(lanes)}) LIMIT {int(limit)}) AS counted"
+        )
+
+    def heads(self, status: Status, lanes: Iterable[int]) -> str:
+        """The age in microseconds of the oldest among the first row of each lane."""
+        heads = " UNION ALL ".join(
+            f"(SELECT created_at FROM {self._indexed} WHERE status = {status:d} AND lane = {int(lane)} "
+            "ORDER BY next_attempt_at, id LIMIT 1)"
+            for lane in lanes
+        )
+        return f"SELECT TIMESTAMPDIFF(MICROSECOND, MIN(created_at), NOW(6)) FROM ({heads}) AS heads"

@@ -1,0 +1,167 @@
+"""What the maintenance workers read and write, in chunks."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from sqlalchemy import Connection
+
+from outboxd.model import Status
+from outboxd.ports import DueEvent, QueueSizes, StuckEvent
+from outboxd.store.events import changed_rows, enforce_fence, microseconds
+from outboxd.store.session import Session
+from outboxd.store.statements import Statements
+
+COUNT_LIMIT: Final = 100_000
+"""Backlogs are counted up to here: a gauge must not cost a scan of the whole index."""
+
+UNDELIVERED: Final = (Status.NEW, Status.RETRY, Status.ERROR, Status.PROCESSING)
+
+_REASON: Final = re.compile(r"([a-z][a-z_]{0,63}): ")
+
+
+def reason_of(last_error: str | None) -> str:
+    """The code at the start of a `last_error` of ours; `other` for what another dispatcher wrote."""
+    match = _REASON.match(last_error or "")
+    return match[1] if match else "other"
+
+
+class MySqlUpkeep:
+    """See `ports.Upkeep`."""
+
+    def __init__(self, session: Session, statements: Statements) -> None:
+        self._session = session
+        self._statements = statements
+
+    async def due_lanes(self, lanes: Sequence[int]) -> list[int]:
+        """One read of the index."""
+        statement = self._statements.due_lanes(lanes)
+        return await self._session.run(lambda connection: [row[0] for row in connection.exec_driver_sql(statement)])
+
+    async def due(self, lanes: Sequence[int], limit: int) -> list[DueEvent]:
+        """Lane by lane, until the limit is reached."""
+
+        def work(connection: Connection) -> list[DueEvent]:
+            found: list[DueEvent] = []
+            for lane in lanes:
+                if len(found) >= limit:
+                    break
+                statement = self._statements.due(lane, limit - len(found))
+                found += [DueEvent._make(row) for row in connection.exec_driver_sql(statement)]
+            return found
+
+        return await self._session.run(work)
+
+    async def promote(self, instance: str, ids: Sequence[int]) -> None:
+        """One update."""
+        await self._fenced(instance, self._statements.promote(ids))
+
+    async def undate(self, instance: str, lanes: Sequence[int], limit: int) -> int:
+        """Reads the ids first, so that the update locks nothing but them."""
+
+        def find(connection: Connection) -> list[int]:
+            return [
+                row[0] for lane in lanes for row in connection.exec_driver_sql(self._statements.dated_ids(lane, limit))
+            ][:limit]
+
+        ids = await self._session.run(find)
+        if ids:
+            await self._fenced(instance, self._statements.undate(ids))
+        return len(ids)
+
+    async def stuck(self, lanes: Sequence[int], age: float, limit: int) -> list[StuckEvent]:
+        """One range of the index."""
+        statement = self._statements.stuck(lanes, limit)
+
+        def work(connection: Connection) -> list[StuckEvent]:
+            return [StuckEvent._make(row) for row in connection.exec_driver_sql(statement, (microseconds(age),))]
+
+        return await self._session.run(work)
+
+    async def release(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
+        """One update."""
+        await self._fenced(instance, self._statements.release(ids, status), (last_error,))
+
+    async def _fenced(self, instance: str, statement: str, values: tuple[str, ...] = ()) -> None:
+        def work(connection: Connection) -> None:
+            enforce_fence(connection, self._statements, instance)
+            changed_rows(connection, statement, values)
+
+        await self._session.transaction(work)
+
+    async def move_dead(
+        self, instance: str, lanes: Sequence[int], after: tuple[int, int], limit: int
+    ) -> tuple[list[str], int, tuple[int, int] | None]:
+        """Locks the rows by their ids, copies them, and deletes those whose copy is there."""
+        find = self._statements.failed(lanes, after, limit)
+        found = await self._session.run(lambda connection: connection.exec_driver_sql(find).fetchall())
+        if not found:
+            return [], 0, None
+        last = (found[-1][0], found[-1][1])
+
+        def move(connection: Connection) -> tuple[list[str], int]:
+            enforce_fence(connection, self._statements, instance)
+            locked = connection.exec_driver_sql(self._statements.lock_failed(row[1] for row in found)).fetchall()
+            groups: defaultdict[str, list[int]] = defaultdict(list)
+            for event_id, last_error in locked:
+                groups[reason_of(last_error)].append(event_id)
+            moved: list[str] = []
+            for reason, ids in groups.items():
+                changed_rows(connection, self._statements.copy_dead(ids), (reason,))
+                moved += [reason] * changed_rows(connection, self._statements.delete_moved(ids))
+            return moved, len(locked) - len(moved)
+
+        moved, kept = await self._session.transaction(move)
+        return moved, kept, last
+
+    async def expired_sent(self, after: int, age: float, limit: int) -> tuple[list[int], int | None]:
+        """One chunk of the primary key."""
+        return await self._expired(self._statements.old_sent(after, limit), age, limit)
+
+    async def expired_dead(self, after: int, age: float, limit: int) -> tuple[list[int], int | None]:
+        """One chunk of the primary key."""
+        return await self._expired(self._statements.old_dead(after, limit), age, limit)
+
+    async def _expired(self, statement: str, age: float, limit: int) -> tuple[list[int], int | None]:
+        values = (microseconds(age), microseconds(age))
+        rows = await self._session.run(lambda connection: connection.exec_driver_sql(statement, values).fetchall())
+        # Ids follow time, roughly: a full chunk without a single old row means that nothing old is left behind it.
+        more = len(rows) == limit and any(old for _, _, old in rows)
+        return [row_id for row_id, expired, _ in rows if expired], rows[-1][0] if more else None
+
+    async def delete_sent(self, ids: Iterable[int]) -> int:
+        """One delete by primary key."""
+        statement = self._statements.delete_sent(ids)
+        return await self._session.run(lambda connection: changed_rows(connection, statement))
+
+    async def delete_dead(self, ids: Iterable[int]) -> int:
+        """One delete by primary key."""
+        statement = self._statements.delete_dead(ids)
+        return await self._session.run(lambda connection: changed_rows(connection, statement))
+
+
+class MySqlSampler:
+    """See `ports.Sampler`."""
+
+    def __init__(self, session: Session, statements: Statements) -> None:
+        self._session = session
+        self._statements = statements
+
+    async def sample(self, lanes: Sequence[int]) -> QueueSizes:
+        """A few reads of the index."""
+        if not lanes:
+            return QueueSizes(dict.fromkeys(UNDELIVERED, 0), 0.0)
+
+        def work(connection: Connection) -> QueueSizes:
+            counts: dict[Status, int] = {}
+            oldest = 0
+            for status in UNDELIVERED:
+                statement = self._statements.count(status, lanes, COUNT_LIMIT)
+                counts[status] = connection.exec_driver_sql(statement).scalar_one()
+                if counts[status]:
+                    age = connection.exec_driver_sql(self._statements.heads(status, lanes)).scalar_one()
+                    oldest = max(oldest, age or 0)
+            return QueueSizes(counts, oldest / 1_000_000)
+
+        return await self._session.run(work)

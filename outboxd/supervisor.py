@@ -1,0 +1,115 @@
+"""The daemon: starts every source apart from the others, runs until a signal, and stops in order."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Protocol
+
+import structlog
+
+from outboxd.backoff import Backoff
+from outboxd.errors import DatabaseUnavailableError
+
+log = structlog.get_logger(__name__)
+
+CONNECT: Final = Backoff(base=0.5, max=10.0, jitter=0.3)
+
+SECOND_SIGNAL: Final = 130
+
+
+class Crew(Protocol):
+    """What a source runs."""
+
+    def start(self) -> None:
+        """Begins to work."""
+
+    def readiness(self) -> dict[str, str | None]:
+        """What it needs, and why it is missing."""
+
+
+class Source(Protocol):
+    """A source that is open."""
+
+    @property
+    def crew(self) -> Crew:
+        """Its workers."""
+
+    async def close(self) -> None:
+        """Stops it."""
+
+
+class Supervisor:
+    """Runs sources. `openers` open each by its name, and may be called again when the database was not there."""
+
+    def __init__(self, openers: Mapping[str, Callable[[], Awaitable[Source]]]) -> None:
+        self._openers = openers
+        self._sources: dict[str, Source] = {}
+        self._missing: dict[str, str] = dict.fromkeys(openers, "not connected yet")
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until a signal. Raises what makes a source impossible: SchemaError, UnsupportedServerError, ConfigError."""
+        self._listen()
+        stopped = asyncio.create_task(self._stop.wait())
+        starting = [asyncio.create_task(self._start(name)) for name in self._openers]
+        try:
+            await self._until_started_or_stopped(starting, stopped)
+            await stopped
+        finally:
+            for task in (*starting, stopped):
+                task.cancel()
+            await asyncio.gather(*starting, stopped, return_exceptions=True)
+            await asyncio.gather(*(source.close() for source in self._sources.values()))
+
+    @staticmethod
+    async def _until_started_or_stopped(starting: list[asyncio.Task[None]], stopped: asyncio.Task[bool]) -> None:
+        pending: set[asyncio.Task[None] | asyncio.Task[bool]] = {*starting, stopped}
+        while pending != {stopped} and not stopped.done():
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()
+
+    async def _start(self, name: str) -> None:
+        failures = 0
+        while True:
+            try:
+                source = await self._openers[name]()
+            except DatabaseUnavailableError as error:
+                failures += 1
+                self._missing[name] = str(error)
+                if failures == 1:
+                    log.warning("database.unavailable", source=name, reason=str(error))
+                await asyncio.sleep(CONNECT.delay(failures))
+                continue
+            self._sources[name] = source
+            del self._missing[name]
+            source.crew.start()
+            log.info("source.started", source=name)
+            return
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, number)
+
+    def _signalled(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            log.warning("daemon.aborted", signal=number.name)
+            os._exit(SECOND_SIGNAL)
+        log.info("daemon.stopping", signal=number.name)
+        self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        """A signal has come."""
+        return self._stop.is_set()
+
+    def readiness(self) -> dict[str, str | None]:
+        """The checks of all sources, `<source>.<check>`."""
+        checks: dict[str, str | None] = {f"{name}.database": reason for name, reason in self._missing.items()}
+        for name, source in self._sources.items():
+            checks |= {f"{name}.{check}": reason for check, reason in source.crew.readiness().items()}
+        if self.stopping:
+            checks["daemon"] = "stopping"
+        return checks

@@ -1,0 +1,1 @@
+"""The jobs of an instance: one worker each, all run by one class of loop."""

@@ -1,0 +1,154 @@
+"""The crew of one source: all its workers around one set of books, started and stopped in order."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from outboxd.backoff import Backoff
+from outboxd.errors import OutboxdError
+from outboxd.holds import HoldBook
+from outboxd.lanes import LaneBook
+from outboxd.lifecycle import RetryPolicy
+from outboxd.ports import EventReader, LeaseStore, Sampler, Settler, Sink, Upkeep
+from outboxd.pulse import Pulse
+from outboxd.telemetry.metrics import Metrics
+from outboxd.workers.lease import Lease, LeaseKeeper
+from outboxd.workers.loop import Loop, Worker
+from outboxd.workers.monitor import SinkMonitor
+from outboxd.workers.relay import Limits, Relay
+from outboxd.workers.relay.circuit import Circuit
+from outboxd.workers.relay.reader import Reading
+from outboxd.workers.upkeep import DeadLetterMover, GaugeSampler, Retention, RetryScheduler, StuckRecovery
+
+log = structlog.get_logger(__name__)
+
+RESTART: Final = Backoff(base=0.2, max=5.0, jitter=0.3)
+"""How a worker that raises comes back."""
+
+HEARTBEAT_RESTART: Final = Backoff(base=0.1, max=1.0, jitter=0.3)
+"""A heartbeat has no time to lose."""
+
+GOODBYE: Final = 5.0
+"""Seconds that giving the lanes back may take; without a database, they expire."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the crew works with."""
+
+    reader: EventReader
+    settler: Settler
+    leases: LeaseStore
+    upkeep: Upkeep
+    sampler: Sampler
+    sink: Sink
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How it works. Times in seconds; None for a retention means for ever."""
+
+    policy: RetryPolicy
+    limits: Limits
+    lease_ttl: float
+    lease_margin: float
+    retry_interval: float
+    dead_letter_interval: float
+    stuck_timeout: float
+    recovery_interval: float
+    retention_sent: float | None
+    retention_dead_letters: float | None
+    retention_interval: float
+    drain_timeout: float
+    instance_name: str
+
+
+class Crew:
+    """The workers of one source."""
+
+    def __init__(self, source: str, ports: Ports, terms: Terms, metrics: Metrics, pulse: Pulse) -> None:
+        self._sink = ports.sink
+        self._terms = terms
+        self._log = log.bind(source=source)
+        self._book, self._holds, self._lease = LaneBook(), HoldBook(), Lease()
+        reading = Reading(
+            ports.reader, ports.settler, ports.upkeep, ports.sink, self._book, self._holds, self._lease, terms.policy
+        )
+        self._relay = Relay(reading, terms.limits, Circuit(), metrics, source)
+        self._keeper = LeaseKeeper(
+            ports.leases,
+            self._lease,
+            self._book,
+            metrics,
+            source=source,
+            ttl=terms.lease_ttl,
+            margin=terms.lease_margin,
+            first_batch=terms.limits.batch_size,
+            instance_name=terms.instance_name,
+        )
+        self._monitor = SinkMonitor(ports.sink, source)
+        retry = RetryScheduler(ports.upkeep, self._lease, self._book, self._holds, terms.retry_interval)
+        upkeep, lease, book = ports.upkeep, self._lease, self._book
+        workers: list[Worker] = [
+            self._relay,
+            retry,
+            DeadLetterMover(upkeep, lease, book, metrics, source=source, interval=terms.dead_letter_interval),
+            StuckRecovery(
+                upkeep,
+                lease,
+                book,
+                terms.policy,
+                source,
+                timeout=terms.stuck_timeout,
+                interval=terms.recovery_interval,
+            ),
+            Retention(
+                upkeep,
+                lease,
+                book,
+                sent=terms.retention_sent,
+                dead_letters=terms.retention_dead_letters,
+                interval=terms.retention_interval,
+            ),
+            GaugeSampler(ports.sampler, book, metrics),
+            self._monitor,
+        ]
+        self._loops = [Loop(worker, pulse, metrics, source, RESTART) for worker in workers]
+        self._heartbeat = Loop(self._keeper, pulse, metrics, source, HEARTBEAT_RESTART)
+        self._relay.wake = retry.promoted = self._loops[0].wake
+        self._keeper.lanes_changed = self._wake_all
+
+    def _wake_all(self) -> None:
+        """Lanes have come or gone: everybody looks again."""
+        for loop in self._loops:
+            loop.wake()
+
+    def start(self) -> None:
+        """Begins to work; the lease keeper first, since the others wait for lanes."""
+        for loop in (self._heartbeat, *self._loops):
+            loop.start()
+
+    async def stop(self) -> None:
+        """Finishes or drops what is in flight, gives the lanes back, and lets go of the sink. Bounded in time."""
+        await self._relay.drain(self._terms.drain_timeout)
+        for loop in self._loops:
+            await loop.stop()
+        await self._sink.close()
+        await self._heartbeat.stop()
+        try:
+            async with asyncio.timeout(GOODBYE):
+                await self._keeper.leave()
+        except (TimeoutError, OutboxdError) as error:
+            self._log.warning("lease.not_returned", reason=str(error) or "no answer from the database in time")
+
+    def readiness(self) -> dict[str, str | None]:
+        """What this source needs to deliver, and why it is missing."""
+        trouble = self._relay.circuit.cause or self._monitor.failure
+        waiting = None if self._monitor.reached else "not reached yet"
+        return {
+            "database": None if self._lease.trusted else "the lease is not held: the database cannot be reached",
+            "sink": trouble.last_error if trouble else waiting,
+            "lanes": None if self._book.owned else "owns none yet",
+        }

@@ -1,0 +1,99 @@
+"""The one class of loop: runs a worker, waits as long as the worker asks, and backs off when it raises."""
+
+import asyncio
+from contextlib import suppress
+from typing import Final, Protocol
+
+import structlog
+
+from outboxd.backoff import Backoff
+from outboxd.errors import DatabaseUnavailableError, LeaseLostError
+from outboxd.pulse import Pulse
+from outboxd.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+TURN: Final = 120.0
+"""Seconds that one turn of a worker may take before it counts as stuck: every wait within it has a shorter bound."""
+
+
+class Worker(Protocol):
+    """A job that is done again and again."""
+
+    name: str
+
+    async def run_once(self) -> float:
+        """Does the job once; returns the seconds until it wants to run again."""
+
+
+class Loop:
+    """Runs one worker until it is stopped. No exception leaves it: it is logged, counted, and tried again."""
+
+    def __init__(self, worker: Worker, pulse: Pulse, metrics: Metrics, source: str, backoff: Backoff) -> None:
+        self._worker = worker
+        self._pulse = pulse
+        self._metrics = metrics
+        self._backoff = backoff
+        self._name = f"{source}.{worker.name}"
+        self._log = log.bind(source=source, worker=worker.name)
+        self._wake = asyncio.Event()
+        self._failures = 0
+        self._database_lost = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to run."""
+        self._pulse.register(self._name, TURN)
+        self._task = asyncio.create_task(self._run(), name=self._name)
+
+    def wake(self) -> None:
+        """Ends the present rest."""
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Cancels the worker where it waits, and returns when it has ended."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._pulse.forget(self._name)
+
+    async def _run(self) -> None:
+        while True:
+            delay = await self._run_once()
+            self._pulse.beat(self._name, rest=delay)
+            await self._rest(delay)
+
+    async def _run_once(self) -> float:
+        try:
+            delay = await self._worker.run_once()
+        except DatabaseUnavailableError as error:
+            return self._failed(error, expected=True)
+        except LeaseLostError as error:
+            # The lease keeper tells about it, and puts it right; the others have nothing to do until then.
+            self._log.debug("worker.lease_lost", reason=str(error))
+            return self._backoff.base
+        except Exception as error:
+            return self._failed(error, expected=False)
+        if self._database_lost:
+            self._log.info("database.recovered")
+        self._failures, self._database_lost = 0, False
+        return delay
+
+    def _failed(self, error: Exception, *, expected: bool) -> float:
+        self._failures += 1
+        self._metrics.worker_failed(self._worker.name)
+        if not expected:
+            self._log.error("worker.failed", failures=self._failures, exc_info=error)
+        elif not self._database_lost:
+            self._database_lost = True
+            self._log.warning("database.unavailable", reason=str(error))
+        return self._backoff.delay(self._failures)
+
+    async def _rest(self, seconds: float) -> None:
+        """Until the time has passed or somebody wakes it; always lets the others run."""
+        await asyncio.sleep(0)
+        if seconds > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), seconds)
+        self._wake.clear()

@@ -1,0 +1,43 @@
+"""A batch: events of free lanes, which stay occupied until every one of the events is settled."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from outboxd.errors import Failure
+from outboxd.model import Event
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one read yielded, sorted by what is to be done with it."""
+
+    instance: str
+    """Under whose lease it was read."""
+    lanes: frozenset[int]
+    read_at: float
+    """By the event loop's clock; the events' ages were measured then."""
+    events: list[Event] = field(default_factory=list)
+    """For the sink, in order."""
+    held: list[tuple[Event, int]] = field(default_factory=list)
+    """Behind an event, given by its id, that is not delivered."""
+    failed: list[tuple[Event, Failure]] = field(default_factory=list)
+    """Refused before the sink saw them."""
+    suspect: bool = False
+    """The first batch of lanes whose last owner died."""
+    exclusive: bool = False
+    """Nothing else may be in flight with it: it may hold the event that kills."""
+    exhausted: frozenset[int] = frozenset()
+    """Lanes of which this batch, or the read before it, has everything."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of the payloads in memory."""
+        return sum(len(event.payload or "") for event in self.events)
+
+    @property
+    def rows_by_lane(self) -> Counter[int]:
+        """How many rows of each lane the batch settles."""
+        rows = Counter(event.lane for event in self.events)
+        rows.update(event.lane for event, _ in self.held)
+        rows.update(event.lane for event, _ in self.failed)
+        return rows

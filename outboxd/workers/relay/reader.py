@@ -1,0 +1,182 @@
+"""Reads batches: lock-free, from free lanes, compared with what blocks, within the limits."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+from outboxd.errors import Failure, FailureKind
+from outboxd.holds import HoldBook
+from outboxd.lanes import LaneBook
+from outboxd.lifecycle import Happening, RetryPolicy, crash_batch_limit, decide
+from outboxd.model import Event, Status
+from outboxd.ports import EventReader, LaneSignature, Settler, Sink, Upkeep
+from outboxd.workers.lease import Lease
+from outboxd.workers.relay.batch import Batch
+
+KILLER = Failure(
+    FailureKind.PERMANENT,
+    "owner_died",
+    "the daemon died each time that it sent this event alone; look at its log and at the payload, then requeue it",
+)
+
+in_order = attrgetter("lane", "id")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The books and ports that reading needs."""
+
+    reader: EventReader
+    settler: Settler
+    upkeep: Upkeep
+    sink: Sink
+    book: LaneBook
+    holds: HoldBook
+    lease: Lease
+    policy: RetryPolicy
+
+
+class BatchReader:
+    """Makes batches, one at a time."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._ = reading
+
+    async def next(self, limit: int, budget: int) -> Batch | None:
+        """The next batch of at most `limit` rows and about `budget` bytes, its lanes occupied; None: nothing to do.
+
+        Raises LeaseLostError, DatabaseUnavailableError.
+        """
+        book = self._.book
+        suspects = book.suspects()
+        lanes = suspects or book.readable()
+        if not lanes:
+            return None
+        instance = self._.lease.require()
+        book.occupy(lanes)
+        kept: Collection[int] = ()
+        try:
+            batch = await self._read(instance, lanes, limit, budget, suspect=bool(suspects))
+            if batch is not None:
+                kept = batch.lanes
+            return batch
+        finally:
+            book.release(set(lanes).difference(kept))
+
+    async def _read(
+        self, instance: str, lanes: Sequence[int], limit: int, budget: int, *, suspect: bool
+    ) -> Batch | None:
+        events = await self._.reader.read(lanes, limit)
+        read_at = asyncio.get_running_loop().time()
+        cut = events[-1].lane if len(events) == limit else None
+        events = await self._compare(instance, events, cut)
+        deliverable, held = self._hold_back(events)
+        deliverable, failed, cut = await self._load(deliverable, budget, cut)
+        if not suspect:
+            self._.book.note_read(lanes, cut)
+        exhausted = frozenset(lane for lane in lanes if cut is None or lane < cut)
+        batch = Batch(instance, frozenset(), read_at, deliverable, held, failed, suspect, exhausted=exhausted)
+        if suspect:
+            await self._take_care(batch)
+        batch.lanes = frozenset(batch.rows_by_lane)
+        if suspect:
+            await self._forgive(instance, {}, exhausted - batch.lanes)
+        return batch if batch.lanes else None
+
+    async def forgive(self, batch: Batch) -> None:
+        """After a suspect batch was settled: the lanes whose first batch is through are suspect no more."""
+        if batch.suspect:
+            await self._forgive(batch.instance, batch.rows_by_lane, batch.exhausted)
+
+    async def _forgive(self, instance: str, rows: Mapping[int, int], exhausted: Collection[int]) -> None:
+        cleared = self._.book.clear_suspects(rows, exhausted=exhausted)
+        if cleared:
+            await self._.settler.clear_suspects(instance, cleared)
+
+    async def _compare(self, instance: str, events: list[Event], cut: int | None) -> list[Event]:
+        """Brings the hold book up to date for the lanes read, and puts the events in order of id."""
+        if not events:
+            return events
+        lanes = sorted({event.lane for event in events})
+        standing = await self._.reader.standing(lanes, cut)
+        if cut is not None and standing.cut_lane_dated:
+            # Rows with a due time may belong in front of those read of this lane: it waits for the next read.
+            await self._.upkeep.undate(instance, [cut], 1000)
+            events = [event for event in events if event.lane != cut]
+        for lane in lanes:
+            if self._.holds.stale(lane, standing.signatures.get(lane, LaneSignature())):
+                self._.holds.load(lane, await self._.reader.blocked(lane))
+        return sorted(events, key=in_order)
+
+    def _hold_back(self, events: list[Event]) -> tuple[list[Event], list[tuple[Event, int]]]:
+        if not len(self._.holds):
+            return events, []
+        deliverable, held = [], []
+        for event in events:
+            predecessor = self._.holds.predecessor(event)
+            if predecessor is None:
+                deliverable.append(event)
+            else:
+                held.append((event, predecessor))
+        return deliverable, held
+
+    async def _load(
+        self, events: list[Event], budget: int, cut: int | None
+    ) -> tuple[list[Event], list[tuple[Event, Failure]], int | None]:
+        """Loads the payloads that the read left out. What goes beyond the budget waits for another batch."""
+        taken: list[Event] = []
+        failed: list[tuple[Event, Failure]] = []
+        missing: list[int] = []
+        for event in events:
+            if event.payload is None:
+                failure = self._.sink.refuse(event)
+                if failure:
+                    failed.append((event, failure))
+                    continue
+            size = len(event.payload) if event.payload is not None else event.payload_bytes
+            if size > budget and taken:
+                cut = event.lane
+                break
+            budget -= size
+            taken.append(event)
+            if event.payload is None:
+                missing.append(event.id)
+        if missing:
+            payloads = await self._.reader.load_payloads(missing)
+            # A row that is gone by now was deleted by somebody: there is nothing to deliver.
+            taken = [
+                event if event.payload is not None else event._replace(payload=payloads[event.id])
+                for event in taken
+                if event.payload is not None or event.id in payloads
+            ]
+        return taken, failed, cut
+
+    async def _take_care(self, batch: Batch) -> None:
+        """The first batch of lanes whose owner died: counts the attempt first, and shrinks with the count."""
+        events = batch.events
+        if events and self._killed(events[0]):
+            batch.failed.append((events[0], KILLER))
+            batch.events, batch.exhausted, batch.held = [], frozenset(), []
+            return
+        count, limit = 0, len(events)
+        for event in events:
+            limit = min(limit, crash_batch_limit(event.attempt_count, len(events)))
+            if count >= limit:
+                break
+            count += 1
+        if count < len(events):
+            batch.exhausted = frozenset(lane for lane in batch.exhausted if lane < events[count].lane)
+        careful = events[:count]
+        batch.exclusive = any(event.attempt_count > 0 for event in careful)
+        alone = careful[0] if batch.exclusive and count == 1 else None
+        if careful:
+            await self._.settler.mark_suspects(batch.instance, careful, alone)
+        batch.events = [event._replace(attempt_count=event.attempt_count + 1) for event in careful]
+
+    def _killed(self, event: Event) -> bool:
+        suspicion = self._.book.suspicion(event.lane)
+        if suspicion is None or suspicion.alone_id != event.id:
+            return False
+        transition = decide(Status.NEW, Happening.OWNER_DIED, event.attempt_count, self._.policy, was_alone=True)
+        return transition.status is Status.ERROR

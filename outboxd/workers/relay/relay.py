@@ -1,0 +1,226 @@
+"""The way of an event: read -> publish -> settle. Batches overlap; a lane is in one of them at most."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from outboxd.backoff import Backoff
+from outboxd.errors import DatabaseUnavailableError, Failure, FailureKind, LeaseLostError
+from outboxd.model import Event, Status
+from outboxd.ports import Report
+from outboxd.settlement import Plan, plan
+from outboxd.telemetry.metrics import Metrics
+from outboxd.workers.relay.batch import Batch
+from outboxd.workers.relay.circuit import Circuit
+from outboxd.workers.relay.reader import BatchReader, Reading
+
+log = structlog.get_logger(__name__)
+
+LATENCY_SAMPLES: Final = 32
+"""Events per batch whose latency is measured."""
+
+SETTLE_BACKOFF: Final = Backoff(base=0.1, max=2.0, jitter=0.3)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Rows and bytes of a batch, and of all that is in flight. `poll_interval` in seconds."""
+
+    batch_size: int
+    batch_bytes: int
+    in_flight: int
+    in_flight_bytes: int
+    poll_interval: float
+
+
+class Relay:
+    """The worker. `run_once` starts at most one batch; the batch goes its way as a task."""
+
+    name = "relay"
+
+    def __init__(self, reading: Reading, limits: Limits, circuit: Circuit, metrics: Metrics, source: str) -> None:
+        self._reader = BatchReader(reading)
+        self._ = reading
+        self._limits = limits
+        self.circuit = circuit
+        self._metrics = metrics
+        self._log = log.bind(source=source)
+        self._in_flight: dict[asyncio.Task[None], Batch] = {}
+        self._bytes = 0
+        self._draining = False
+        self._changed = asyncio.Event()
+        self.wake: Callable[[], None] = lambda: None
+        """Ends the loop's rest; set by whoever runs the relay."""
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in flight."""
+        return not self._in_flight
+
+    async def run_once(self) -> float:
+        """Starts a batch when there is room and something to do."""
+        now = asyncio.get_running_loop().time()
+        if self._draining or not self._.lease.trusted:
+            return self._limits.poll_interval
+        pause = self.circuit.wait(now)
+        if pause > 0:
+            return pause
+        if not self._room():
+            # The end of any batch wakes the loop.
+            return 1.0
+        probing = self.circuit.cause is not None
+        budget = min(self._limits.batch_bytes, self._limits.in_flight_bytes - self._bytes)
+        batch = await self._reader.next(1 if probing else self._limits.batch_size, budget)
+        if batch is None:
+            return self._limits.poll_interval
+        self._launch(batch)
+        return 0.0
+
+    def _room(self) -> bool:
+        if self.circuit.cause is not None or any(batch.exclusive for batch in self._in_flight.values()):
+            return not self._in_flight
+        return len(self._in_flight) < self._limits.in_flight and self._bytes < self._limits.in_flight_bytes
+
+    def _launch(self, batch: Batch) -> None:
+        size = batch.bytes
+        self._bytes += size
+        task = asyncio.create_task(self._carry(batch))
+        self._in_flight[task] = batch
+        self._observe()
+
+        def landed(task: asyncio.Task[None]) -> None:
+            self._bytes -= size
+            del self._in_flight[task]
+            self._.book.release(batch.lanes)
+            self._observe()
+            self._changed.set()
+            self.wake()
+
+        task.add_done_callback(landed)
+
+    def _observe(self) -> None:
+        self._metrics.in_flight(sum(len(batch.events) for batch in self._in_flight.values()), self._bytes)
+
+    async def _carry(self, batch: Batch) -> None:
+        """A batch from the read to its last write. Whatever happens, its lanes are released behind it."""
+        try:
+            report = await self._publish(batch)
+            self._note_trouble(report.trouble)
+            await self._settle(batch, report)
+        except LeaseLostError as error:
+            self._log.debug("relay.lease_lost", reason=str(error))
+        except Exception as error:
+            self._metrics.worker_failed(self.name)
+            self._log.error("relay.batch_failed", events=len(batch.events), exc_info=error)
+
+    # --- publish
+
+    async def _publish(self, batch: Batch) -> Report:
+        if batch.exclusive:
+            await self._alone()
+        if not batch.events:
+            report = Report()
+        elif self._.lease.trusted:
+            report = await self._.sink.publish(batch.events)
+        else:
+            report = Report(unsent=batch.events)
+        report.failed += batch.failed
+        return report
+
+    async def _alone(self) -> None:
+        """Until every other batch has landed."""
+        while len(self._in_flight) > 1:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _note_trouble(self, trouble: Failure | None) -> None:
+        now = asyncio.get_running_loop().time()
+        if trouble is None:
+            if self.circuit.mend():
+                self._metrics.paused(None)
+                self._log.info("delivery.resumed", paused_seconds=round(now - self.circuit.opened_at, 3))
+            return
+        if self.circuit.trip(trouble, now):
+            self._metrics.paused(trouble.code)
+            report = self._log.error if trouble.kind is FailureKind.PAUSE else self._log.warning
+            report("delivery.paused", cause=trouble.code, reason=trouble.text)
+
+    # --- settle
+
+    async def _settle(self, batch: Batch, report: Report) -> None:
+        decided = plan(report, batch.held, self._.policy)
+        if decided.sent:
+            await self._persist(lambda: self._.settler.sent(decided.sent))
+            self._measure(batch, report.delivered)
+        if decided.fenced:
+            await self._persist(lambda: self._.settler.reject(batch.instance, decided.rejections, decided.holds))
+            self._note_rejections(decided)
+        self._count(batch, report, decided)
+        if not (report.unsent or report.unknown):
+            await self._persist(lambda: self._reader.forgive(batch))
+
+    async def _persist(self, write: Callable[[], Awaitable[object]]) -> None:
+        """Repeats a write until the database has answered it: every write here may be done twice."""
+        failures = 0
+        while True:
+            try:
+                await write()
+            except DatabaseUnavailableError as error:
+                failures += 1
+                if failures == 1:
+                    self._log.warning("settle.waiting", reason=str(error))
+                await asyncio.sleep(SETTLE_BACKOFF.delay(failures))
+            else:
+                return
+
+    def _note_rejections(self, decided: Plan) -> None:
+        for rejection in decided.rejections:
+            if rejection.status is Status.RETRY:
+                self._.holds.add(rejection.events)
+            code = (rejection.last_error or "").partition(":")[0]
+            self._log.warning(
+                "events.retrying" if rejection.status is Status.RETRY else "events.given_up",
+                count=len(rejection.events),
+                first_id=rejection.events[0].id,
+                reason=rejection.last_error,
+                retry_in=round(rejection.delay, 3) if rejection.status is Status.RETRY else None,
+            )
+            self._metrics.failed(len(rejection.events), code)
+            if rejection.status is Status.RETRY:
+                self._metrics.retried(len(rejection.events))
+        for hold in decided.holds:
+            self._.holds.add(hold.events)
+            self._metrics.held(len(hold.events))
+
+    def _count(self, batch: Batch, report: Report, decided: Plan) -> None:
+        rejected = sum(len(rejection.events) for rejection in decided.rejections)
+        self._metrics.processed(len(report.delivered) + rejected)
+        self._metrics.published(len(report.delivered))
+        repeated = len(report.unknown) + (len(batch.events) if batch.suspect else 0)
+        if repeated:
+            self._metrics.duplicates_suspected(repeated)
+        self._metrics.processing_duration(asyncio.get_running_loop().time() - batch.read_at)
+
+    def _measure(self, batch: Batch, delivered: list[Event]) -> None:
+        since_read = asyncio.get_running_loop().time() - batch.read_at
+        for event in delivered[:: max(1, len(delivered) // LATENCY_SAMPLES)]:
+            self._metrics.latency(max(0.0, event.age_us / 1_000_000 + since_read))
+
+    # --- the end
+
+    async def drain(self, patience: float) -> None:
+        """Starts nothing new, and gives what is in flight `patience` seconds; then drops the rest."""
+        self._draining = True
+        tasks = set(self._in_flight)
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=patience)
+        if late:
+            dropped = sum(len(self._in_flight[task].events) for task in late)
+            self._log.warning("relay.dropped", events=dropped, reason="the drain time-out passed")
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late)
