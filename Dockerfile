@@ -13,8 +13,8 @@ RUN python -m venv /opt/outboxd \
 FROM ${PYTHON_IMAGE}
 # The venv refers to the Python of the image, which is the same in both stages.
 COPY --from=build /opt/outboxd /opt/outboxd
-RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin outboxd
-USER 10001
+RUN useradd --system --uid 900 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin outboxd
+USER 900
 WORKDIR /
 ENV PATH=/opt/outboxd/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

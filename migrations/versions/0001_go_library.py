@@ -18,8 +18,9 @@ NOW = "CURRENT_TIMESTAMP(6)"
 COUNTED = 100_000
 """Up to how many rows are counted for the report."""
 VIOLATED = frozenset({3819, 4025})
-"""A row does not satisfy a CHECK constraint: MySQL's number, MariaDB's."""
+"""MySQL's and MariaDB's number for: a row does not satisfy a CHECK constraint."""
 DUPLICATE_NAME = frozenset({3822, 1826})
+NO_SUCH_CONSTRAINT = frozenset({3821, 3940, 1091})
 
 
 def go_tables(names: TableNames) -> tuple[sa.Table, sa.Table]:
@@ -129,27 +130,40 @@ def _in_use(steps: Steps) -> Iterator[str]:
 def downgrade(steps: Steps) -> None:
     """Drops the tables.
 
-    Between the check and the DROP a row may come in: a CHECK constraint finds it, and lets no other in.
+    Between the check and the DROP a row may come in: a CHECK constraint finds it, and lets no other in. Where the
+    DROP fails, the tables are opened again.
     """
     dead_letters, events = steps.names.dead_letters, steps.names.events
-    closed = _close(steps, dead_letters, f"{events}_shut_d", "id IS NULL")
-    if not (closed and _close(steps, events, f"{events}_shut_e", "status = 1")):
-        if closed:
-            steps.execute(f"ALTER TABLE {quote(dead_letters)} DROP CONSTRAINT {quote(f'{events}_shut_d')}")
-        refuse(["a row came in meanwhile"], "the tables cannot be dropped")
-    steps.drop_table(dead_letters)
-    steps.drop_table(events)
+    tables = ((dead_letters, f"{events}_shut_d", "id IS NULL"), (events, f"{events}_shut_e", "status = 1"))
+    try:
+        for table, constraint, condition in tables:
+            _close(steps, table, constraint, condition)
+        for table, _, _ in tables:
+            steps.drop_table(table)
+    except Exception:
+        for table, constraint, _ in tables:
+            _reopen(steps, table, constraint)
+        raise
 
 
-def _close(steps: Steps, table: str, constraint: str, condition: str) -> bool:
-    """Allows only rows that satisfy the condition from now on; False when there are others."""
+def _close(steps: Steps, table: str, constraint: str, condition: str) -> None:
+    """From now on, and for all rows that are there, the condition holds."""
     if steps.shape(table) is None:
-        return True
+        return
     try:
         steps.execute(f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(constraint)} CHECK ({condition})")
     except DBAPIError as error:
         if error_code(error) in VIOLATED:
-            return False
+            refuse([f"a row came into {table} meanwhile"], "the tables cannot be dropped")
         if error_code(error) not in DUPLICATE_NAME:
             raise
-    return True
+
+
+def _reopen(steps: Steps, table: str, constraint: str) -> None:
+    if steps.shape(table) is None:
+        return
+    try:
+        steps.execute(f"ALTER TABLE {quote(table)} DROP CONSTRAINT {quote(constraint)}")
+    except DBAPIError as error:
+        if error_code(error) not in NO_SUCH_CONSTRAINT:
+            raise

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from outboxd.cli.options import config_options, config_options_with_origins
+from outboxd.cli.options import config_options
 from outboxd.config.keys import DAEMON_KEYS, SOURCE_KEYS, Key, Origins, dotted, local, toml
-from outboxd.config.load import Loaded
 from outboxd.config.settings import DEFAULT_SOURCE, Settings
 
 
@@ -29,10 +28,10 @@ def check(settings: Settings) -> None:
 
 
 @command.command("show")
-@config_options_with_origins()
-def show(loaded: Loaded) -> None:
+@config_options(with_origins=True)
+def show(settings: Settings, origins: Origins) -> None:
     """Print every key with its value, and where that comes from. Secrets are masked."""
-    click.echo("\n".join(rendered(loaded.settings, loaded.origins)))
+    click.echo("\n".join(rendered(settings, origins)))
 
 
 def rendered(settings: Settings, origins: Origins) -> Iterator[str]:

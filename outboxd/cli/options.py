@@ -1,14 +1,14 @@
 """Options that commands share."""
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import reduce, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
 from outboxd.config.layers import CONFIG_VARIABLE
-from outboxd.config.load import Loaded, load_with_origins
+from outboxd.config.load import load_with_origins
 from outboxd.config.settings import Settings, SourceSettings
 from outboxd.errors import ConfigError
 
@@ -45,20 +45,14 @@ _SET = click.option(
 )
 
 
-def config_options(*, need_sink: bool = True) -> Callable[[Command], Command]:
+def config_options(*, need_sink: bool = True, with_origins: bool = False) -> Callable[[Command], Command]:
     """Adds --config, --database-url, --kafka and --set, and passes the configuration they give as `settings`.
 
-    Without `need_sink` there is no --kafka, and brokers may be missing. ConfigError ends the program with code 2.
+    Without `need_sink` there is no --kafka, and brokers may be missing. Using `with_origins` also passes `origins`,
+    which tell where each value comes from. Raises ConfigError, which ends the program with code 2.
     """
-    return _loading(need_sink, lambda loaded: {"settings": loaded.settings})
+    options = [_CONFIG, _DATABASE_URL, _KAFKA, _SET] if need_sink else [_CONFIG, _DATABASE_URL, _SET]
 
-
-def config_options_with_origins(*, need_sink: bool = True) -> Callable[[Command], Command]:
-    """As `config_options`; passes `loaded`, which also knows where each value comes from."""
-    return _loading(need_sink, lambda loaded: {"loaded": loaded})
-
-
-def _loading(need_sink: bool, passed: Callable[[Loaded], dict[str, Any]]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         @wraps(command)
         def with_settings(
@@ -71,14 +65,10 @@ def _loading(need_sink: bool, passed: Callable[[Loaded], dict[str, Any]]) -> Cal
         ) -> Any:
             named = {"database.url": database_url, "kafka.bootstrap_servers": kafka}
             flags = {key: value for key, value in named.items() if value is not None} | _assigned(assignments)
-            loaded = load_with_origins(config_file, flags, need_sink=need_sink)
-            return command(*args, **passed(loaded), **others)
+            settings, origins = load_with_origins(config_file, flags, need_sink=need_sink)
+            return command(*args, settings=settings, **({"origins": origins} if with_origins else {}), **others)
 
-        options = [_CONFIG, _DATABASE_URL, _KAFKA, _SET] if need_sink else [_CONFIG, _DATABASE_URL, _SET]
-        decorated: Command = with_settings
-        for option in reversed(options):
-            decorated = option(decorated)
-        return decorated
+        return reduce(lambda decorated, option: option(decorated), reversed(options), with_settings)
 
     return decorate
 
@@ -91,17 +81,6 @@ def _assigned(assignments: Sequence[str]) -> dict[str, str]:
             raise ConfigError("--set: expected KEY=VALUE, got text without =; write e.g. --set retry.max_attempts=5")
         flags[key.strip()] = value
     return flags
-
-
-def source_option(command: Command) -> Command:
-    """Adds --source NAME and passes `source`. Stands below `config_options`; the command still gets `settings`."""
-
-    @wraps(command)
-    def with_source(*args: Any, settings: Settings, source_name: str | None, **others: Any) -> Any:
-        return command(*args, settings=settings, source=pick_source(settings, source_name), **others)
-
-    option = click.option("--source", "source_name", metavar="NAME", help="Which source, where there are several.")
-    return option(with_source)
 
 
 def pick_source(settings: Settings, name: str | None) -> Source:

@@ -66,10 +66,10 @@ def written(at: Key, origins: Origins) -> Key:
     """Where the user wrote it, or would: under the source, or at the top level for all of them."""
     own = local(at)
     for key in (at, own):
-        if own and any(place[: len(key)] == key for place in origins):
+        if any(place[: len(key)] == key for place in origins):
             return key
     declared = any(place[:2] == at[:2] for place in origins)
-    return at if declared or not own else own
+    return at if declared else own
 
 
 def _missing(key: Key) -> str:
@@ -80,7 +80,7 @@ def _missing(key: Key) -> str:
 def _unknown(at: Key) -> str:
     if local(at) != at and local(at)[0] in {key[0] for key in DAEMON_KEYS}:
         return f"unknown key; [{local(at)[0]}] is for the whole daemon, write it at the top level"
-    if meant := suggestions(at):
+    if meant := suggestions(at, sections=True):
         return f"unknown key; did you mean {' or '.join(dotted(local(key)) for key in meant)}?"
     return f"unknown key; there are {', '.join(siblings_of(at))}"
 
@@ -98,7 +98,7 @@ def _unfit(at: Key, item: ErrorDetails) -> str:
             got = "a larger one"
         case _:
             other = "other " if isinstance(value, str) and value and kind.example.startswith('"') else ""
-            got = other + _kind(value)
+            got = item.get("ctx", {}).get("got") or other + _kind(value)
     return f"expected {kind.noun}{_range(field)}, got {got}; {_cure(field, value)}"
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -40,7 +40,7 @@ KEYS: Final = SOURCE_KEYS | DAEMON_KEYS
 
 def local(key: Key) -> Key:
     """The key without `sources.NAME`."""
-    return key[2:] if key[:1] == ("sources",) else key
+    return key[2:] if key[:1] == ("sources",) and len(key) > 2 else key
 
 
 def known(key: Key) -> bool:
@@ -71,12 +71,12 @@ def toml(field: FieldInfo, value: Any) -> str:
     return json.dumps(kind_of(field).show(value), ensure_ascii=False)
 
 
-def suggestions(key: Key) -> list[Key]:
-    """Up to two keys that may have been meant, the likeliest first. They share the unknown key's source, if any."""
+def suggestions(key: Key, *, sections: bool = False) -> list[Key]:
+    """Up to two keys (or sections) that may have been meant, the likeliest first, in the unknown key's own source."""
     prefix, own = key[: len(key) - len(local(key))], local(key)
-    pool = _with_sections(SOURCE_KEYS if prefix else KEYS)
+    pool = _beside(key, sections)
     siblings = {other[-1]: other for other in pool if other[:-1] == own[:-1]}
-    if near := get_close_matches(own[-1], siblings, 1, 0.7):
+    if near := get_close_matches(own[-1], siblings, 1):
         return [(*prefix, *siblings[near[0]])]
     if same := [other for other in pool if other[-1] == own[-1] and len(other) > 1]:
         return [(*prefix, *other) for other in same[:2]]
@@ -86,12 +86,12 @@ def suggestions(key: Key) -> list[Key]:
     return [(*prefix, *whole[name]) for name in get_close_matches(".".join(own), whole, 1, 0.7)]
 
 
-def _with_sections(keys: Iterable[Key]) -> list[Key]:
-    return list(dict.fromkeys([key[:1] for key in keys] + list(keys)))
+def _beside(key: Key, sections: bool) -> list[Key]:
+    """The keys that are possible where `key` stands, and the sections."""
+    keys = KEYS if local(key) == key else SOURCE_KEYS
+    return [*dict.fromkeys(other[:1] for other in keys if sections), *keys]
 
 
 def siblings_of(key: Key) -> list[str]:
     """The names that could stand in its place."""
-    own = local(key)
-    pool = SOURCE_KEYS if own != key else KEYS
-    return [other[-1] for other in _with_sections(pool) if other[:-1] == own[:-1]]
+    return [other[-1] for other in _beside(key, sections=True) if other[:-1] == local(key)[:-1]]

@@ -111,7 +111,7 @@ def _is_kubernetes(name: str, text: str) -> bool:
 
 
 def _unknown_variable(name: str, key: Key) -> str:
-    meant = " or ".join(variable(other) for other in suggestions(key) if known(other))
+    meant = " or ".join(variable(other) for other in suggestions(key))
     cure = f"did you mean {meant}?" if meant else "unset it, or write the section and the key with __ between them"
     return f"{name}: unknown variable; {cure}"
 
@@ -137,7 +137,7 @@ def read_flags(flags: Mapping[str, Any]) -> Layer:
     for name, value in flags.items():
         key, flag = tuple(name.split(".")), FLAGS.get(name, f"--set {name}")
         if not known(key):
-            meant = " or ".join(dotted(other) for other in suggestions(key) if known(other))
+            meant = " or ".join(dotted(other) for other in suggestions(key))
             cure = f"did you mean {meant}?" if meant else "write SECTION.KEY=VALUE, e.g. relay.in_flight=3"
             layer.problems.append(f"{flag}: unknown key; {cure}")
         else:

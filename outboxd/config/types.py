@@ -29,9 +29,9 @@ class Kind:
     """From the value to what TOML can hold."""
 
 
-def wrong_kind() -> PydanticCustomError:
+def wrong_kind(got: str = "") -> PydanticCustomError:
     """Says no more than that the value is not of the key's kind; the line is worded from the `Kind`."""
-    return PydanticCustomError("wrong_kind", "wrong kind")
+    return PydanticCustomError("wrong_kind", "wrong kind", {"got": got})
 
 
 def refusal(text: str) -> PydanticCustomError:
@@ -67,12 +67,12 @@ def format_duration(seconds: float) -> str:
     """The shortest text that `duration` reads as `seconds`, to the microsecond."""
     rest = round(seconds * 1_000_000)
     text = ""
-    for name, unit in _UNITS.items():
-        if name == "ms":
-            return text + (f"{Decimal(rest) / unit}ms" if rest else "") or "0s"
-        whole, rest = divmod(rest, unit)
+    for name in ("d", "h", "m", "s"):
+        whole, rest = divmod(rest, _UNITS[name])
         text += f"{whole}{name}" if whole else ""
-    raise AssertionError("ms is the last unit")
+    if rest:
+        text += f"{Decimal(rest) / _UNITS['ms']}ms"
+    return text or "0s"
 
 
 def _read_duration(value: Any, word: str | None = None) -> float | None:
@@ -81,16 +81,11 @@ def _read_duration(value: Any, word: str | None = None) -> float | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise wrong_kind()
     if not isinstance(value, str) or _PLAIN.fullmatch(value):
-        raise refusal(f"expected a duration with its unit, got a bare number; write e.g. {_with_unit(float(value))}")
+        raise wrong_kind("a bare number")
     try:
         return duration(value)
     except ValueError:
         raise wrong_kind() from None
-
-
-def _with_unit(number: float) -> str:
-    """The number as seconds; it is a duration's, not a secret."""
-    return f'"{format_duration(number)}"' if 0 <= number <= LONGEST else '"2s"'
 
 
 def _show_duration(value: float | None, word: str = "") -> str:

@@ -48,6 +48,10 @@ SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION';
 """
 
 
+def _nobody(_line: str) -> None:
+    """Where nobody wants to know."""
+
+
 class Revision(NamedTuple):
     """A line of the history."""
 
@@ -69,7 +73,7 @@ class Migrator:
         names: TableNames,
         options: ConnectOptions | None = None,
         *,
-        report: Callable[[str], None] = lambda line: None,
+        report: Callable[[str], None] = _nobody,
         patience: float = 120.0,
     ) -> None:
         """`report` takes lines for people; `patience` is for how many seconds a table in use is tried again.
@@ -185,7 +189,7 @@ class Migrator:
         config.attributes.update(
             names=self._names,
             connection=connection,
-            report=self._report,
+            report=self._report if connection is not None else _nobody,
             patience=self._patience,
             on_apply=self._on_apply,
         )

@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 
 from outboxd.cli import main
 from outboxd.cli.exits import Exit
-from outboxd.cli.main import COMMANDS
-from outboxd.cli.options import config_options, source_option
+from outboxd.cli.main import COMMANDS, LazyGroup
+from outboxd.cli.options import config_options, pick_source
 from outboxd.config import Settings, load
-from outboxd.errors import SchemaError
+from outboxd.errors import ConfigError, SchemaError
 
 SECRET = "hunter2"
 URL = f"mysql://someone:{SECRET}@db/shop"
@@ -59,7 +59,13 @@ def test_the_file_comes_from_the_variable_or_the_option(tmp_path: Path) -> None:
 
 def test_show_prints_what_loads_to_the_same(tmp_path: Path) -> None:
     """All keys as TOML, with their origins and without secrets."""
-    toml = f'[kafka]\nbootstrap_servers = ["k:1"]\n[sources.a]\ndatabase.url = "{URL}"\n[sources.b]\ndatabase.url = "{URL}"\ntables.events = "b"'
+    toml = f"""
+        kafka.bootstrap_servers = ["k:1"]
+        database.url = "{URL}"
+        [sources.a]
+        [sources.b]
+        tables.events = "b"
+    """
     file = tmp_path / "outboxd.toml"
     file.write_text(toml)
     result = _run("config", "show", "-c", str(file), "--set", "retry.base_delay=90s", OUTBOXD_HTTP__PORT="0")
@@ -121,7 +127,7 @@ def test_errors_become_one_line_and_interrupts_a_code(monkeypatch: pytest.Monkey
     def failing() -> None:
         raise outcomes.pop(0)
 
-    monkeypatch.setattr("outboxd.cli.main.LazyGroup.get_command", lambda *_: failing)
+    monkeypatch.setattr(LazyGroup, "get_command", lambda *_: failing)
     result = _run("migrate")
     assert (result.exit_code, result.stderr) == (Exit.FAILURE, "outboxd: the tables are behind\n")
     result = _run("migrate")
@@ -129,21 +135,27 @@ def test_errors_become_one_line_and_interrupts_a_code(monkeypatch: pytest.Monkey
     assert isinstance(_run("migrate").exception, ZeroDivisionError)
 
 
-def test_a_source_is_picked_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_is_picked_by_name(tmp_path: Path) -> None:
     """The only one needs no name; of several, one must be named."""
+    one = load(None, {"database.url": URL}, environ={}, need_sink=False)
+    assert pick_source(one, None) == ("default", one.sources["default"])
     file = tmp_path / "outboxd.toml"
-    file.write_text(f'[database]\nurl = "{URL}"\n[sources.a]\n[sources.b]\ntables.events = "b"')
+    file.write_text(f'[database]\nurl = "{URL}"\n[sources.b]\ntables.events = "b"\n[sources.a]')
+    two = load(file, {}, environ={}, need_sink=False)
+    assert pick_source(two, "b") == ("b", two.sources["b"])
+    for name, what in ((None, "there are several sources"), ("c", "there is no such source")):
+        with pytest.raises(ConfigError, match=f"^--source: {what}; write one of a, b$"):
+            pick_source(two, name)
+
+
+def test_commands_for_the_database_do_without_brokers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no --kafka either."""
 
     @click.command()
     @config_options(need_sink=False)
-    @source_option
-    def picking(settings: Settings, source: tuple[str, object]) -> None:
-        click.echo(f"{source[0]} of {len(settings.sources)}")
+    def looking(settings: Settings) -> None:
+        click.echo(settings.sources["default"].database.place)
 
-    monkeypatch.setattr("outboxd.cli.main.LazyGroup.get_command", lambda *_: picking)
-    assert _run("migrate", "-c", str(file), "--source", "b").output == "b of 2\n"
-    assert _run("migrate", "--database-url", URL).output == "default of 1\n"
-    for arguments, what in (([], "there are several sources"), (["--source", "c"], "there is no such source")):
-        result = _run("migrate", "-c", str(file), *arguments)
-        assert (result.exit_code, result.stderr) == (2, f"outboxd: --source: {what}; write one of a, b\n")
+    monkeypatch.setattr(LazyGroup, "get_command", lambda *_: looking)
+    assert _run("migrate", "--database-url", URL).output == "db:3306/shop\n"
     assert "--kafka" not in _run("migrate", "--help").output

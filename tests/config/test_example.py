@@ -52,17 +52,14 @@ def test_each_key_has_one_line_of_why() -> None:
     """Each line with a key ends with a comment."""
     lines = [line for line in EXAMPLE.read_text().splitlines() if " = " in line and not line.startswith("#")]
     assert len(lines) == len(KEYS)
-    assert [
-        line for line in lines if not line.partition("  #")[2].strip() and not line.partition(" # ")[2].strip()
-    ] == []
+    assert [line for line in lines if len(line.rpartition(" # ")[2]) < 10] == []
 
 
 def test_its_sources_work_when_the_comment_signs_are_taken_away(tmp_path: Path) -> None:
     """The block on several sources is an example that loads."""
     head, _, tail = EXAMPLE.read_text().partition("# Several sources")
-    block = "\n".join(
-        line.removeprefix("# ") for line in tail.splitlines() if line.startswith(("# [", "# url", "# max"))
-    )
+    lines = tail.partition("#\n")[2].splitlines()
+    block = "\n".join(line.removeprefix("#") for line in lines)
     file = tmp_path / "outboxd.toml"
     file.write_text(head + block)
     sources = load(file, {}, environ={}).sources

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import pytest
 
+from tests.conftest import Database
 from tests.migrate.support import Sql
 
 
 @pytest.fixture
-def sql(database: Any) -> Iterator[Sql]:
+def sql(database: Database) -> Iterator[Sql]:
     """An autocommit connection to the test's database."""
     with closing(database.connect()) as connection:
         yield Sql(connection)

@@ -1,7 +1,6 @@
 """From nothing, from the Go library's tables, from half of a run; up and down."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
@@ -11,13 +10,14 @@ from outboxd.errors import SchemaError
 from outboxd.model import TableNames
 from outboxd.store.ddl import Steps
 from outboxd.store.migrator import Migrator, scripts_folder
+from tests.conftest import Database
 from tests.migrate.support import NAMES, UTF8, Sql, connected, in_order, migrate, model, shapes
 
 GO_NAMES = TableNames("go_events", "go_deadletters")
 LANES = [(lane, None, 0, None) for lane in range(64)]
 
 
-def assert_newest(database: Any, sql: Sql, names: TableNames = NAMES) -> None:
+def assert_newest(database: Database, sql: Sql, names: TableNames = NAMES) -> None:
     """The tables are those of the model, and the lanes are there, free."""
     found, wanted = shapes(database.url, names), model(names)
     assert {table: in_order(shape) for table, shape in found.items()} == {
@@ -26,14 +26,14 @@ def assert_newest(database: Any, sql: Sql, names: TableNames = NAMES) -> None:
     assert sql(f"SELECT lane, owner, suspect, alone_id FROM {names.lanes} ORDER BY lane") == LANES
 
 
-def test_from_nothing_the_tables_are_those_of_the_model(database: Any, sql: Sql) -> None:
+def test_from_nothing_the_tables_are_those_of_the_model(database: Database, sql: Sql) -> None:
     """Columns (type, nullability, default, expression, visibility) in their order, and all indexes."""
     migrate(database.url)
     assert_newest(database, sql)
     assert sql.tables() == {*NAMES, "outbox_events_version"}
 
 
-def test_the_first_revision_makes_the_go_librarys_tables(database: Any, sql: Sql) -> None:
+def test_the_first_revision_makes_the_go_librarys_tables(database: Database, sql: Sql) -> None:
     """No difference to those that the library's own DDL makes, character sets included."""
     sql.make_go_tables(GO_NAMES)
     migrate(database.url, "0001")
@@ -46,7 +46,7 @@ def test_the_first_revision_makes_the_go_librarys_tables(database: Any, sql: Sql
     assert sql(charsets, NAMES.dead_letters) == sql(charsets, GO_NAMES.dead_letters)
 
 
-def test_down_and_up_again(database: Any, sql: Sql) -> None:
+def test_down_and_up_again(database: Database, sql: Sql) -> None:
     """Down by one gives the first revision's tables, down to base nothing but the version table; up the model."""
     migrate(database.url, "0001")
     first = sql.parts(NAMES.events, NAMES.dead_letters)
@@ -65,7 +65,7 @@ def test_down_and_up_again(database: Any, sql: Sql) -> None:
     assert_newest(database, sql)
 
 
-def test_writers_that_name_no_columns_go_on(database: Any, sql: Sql) -> None:
+def test_writers_that_name_no_columns_go_on(database: Database, sql: Sql) -> None:
     """A positional INSERT and SELECT * see the 15 and 12 columns of the Go library."""
     sql.make_go_tables()
     migrate(database.url)
@@ -82,7 +82,7 @@ def test_writers_that_name_no_columns_go_on(database: Any, sql: Sql) -> None:
 # --- adoption ---------------------------------------------------------------------------------------------------
 
 
-def test_tables_of_the_go_library_are_adopted_with_their_rows(database: Any, sql: Sql) -> None:
+def test_tables_of_the_go_library_are_adopted_with_their_rows(database: Database, sql: Sql) -> None:
     """Rows in every status stay as they are, to the microsecond, up and down; going up says how many there are."""
     sql.make_go_tables()
     for status in (0, 1, 2, 3, 4):
@@ -114,7 +114,7 @@ def test_tables_of_the_go_library_are_adopted_with_their_rows(database: Any, sql
         "CONVERT TO CHARACTER SET latin1",
     ],
 )
-def test_what_a_user_may_have_added_is_tolerated(database: Any, sql: Sql, change: str) -> None:
+def test_what_a_user_may_have_added_is_tolerated(database: Database, sql: Sql, change: str) -> None:
     """Columns that an INSERT may leave out, indexes, the character set: they stay as they are."""
     sql.make_go_tables()
     sql(f"ALTER TABLE outbox_events {change}")
@@ -126,7 +126,7 @@ def test_what_a_user_may_have_added_is_tolerated(database: Any, sql: Sql, change
     assert ("tenant" in found.columns) == ("COLUMN" in change)
 
 
-def test_the_databases_default_character_set_does_not_matter(database: Any, sql: Sql) -> None:
+def test_the_databases_default_character_set_does_not_matter(database: Database, sql: Sql) -> None:
     """Tables made without naming one are adopted."""
     sql(f"ALTER DATABASE `{database.name}` CHARACTER SET latin1")
     sql.make_go_tables(charset="")
@@ -160,7 +160,7 @@ DIFFERENT = [
 
 @pytest.mark.parametrize(("table", "change", "said"), DIFFERENT, ids=[change for _, change, _ in DIFFERENT])
 def test_a_table_that_differs_is_refused_and_nothing_is_changed(
-    database: Any, sql: Sql, table: str, change: str, said: str
+    database: Database, sql: Sql, table: str, change: str, said: str
 ) -> None:
     """The error says in what; no table is made or altered, not even the version table."""
     sql.make_go_tables()
@@ -173,7 +173,7 @@ def test_a_table_that_differs_is_refused_and_nothing_is_changed(
     assert sql.definitions() == before
 
 
-def test_every_difference_is_listed(database: Any, sql: Sql) -> None:
+def test_every_difference_is_listed(database: Database, sql: Sql) -> None:
     """Also those of the second table, and of names that only a later revision uses."""
     sql.make_go_tables()
     sql("ALTER TABLE outbox_events DROP COLUMN span_id, MODIFY topic varchar(100) NOT NULL")
@@ -185,7 +185,7 @@ def test_every_difference_is_listed(database: Any, sql: Sql) -> None:
 
 
 @pytest.mark.parametrize("name", ["outbox_instances", "outbox_lanes"])
-def test_a_foreign_table_under_our_name_is_refused(database: Any, sql: Sql, name: str) -> None:
+def test_a_foreign_table_under_our_name_is_refused(database: Database, sql: Sql, name: str) -> None:
     """It is found before the first change."""
     sql(f"CREATE TABLE {name} (id int PRIMARY KEY)")
     with pytest.raises(SchemaError, match=f"{name}.* is missing"):
@@ -193,7 +193,7 @@ def test_a_foreign_table_under_our_name_is_refused(database: Any, sql: Sql, name
     assert sql.tables() == {name}
 
 
-def test_a_view_is_refused(database: Any, sql: Sql) -> None:
+def test_a_view_is_refused(database: Database, sql: Sql) -> None:
     """A view of the right columns is no table to adopt."""
     sql.make_go_tables(GO_NAMES)
     sql("CREATE VIEW outbox_events AS SELECT * FROM go_events")
@@ -201,7 +201,7 @@ def test_a_view_is_refused(database: Any, sql: Sql) -> None:
         migrate(database.url)
 
 
-def test_two_sources_in_one_database(database: Any, sql: Sql) -> None:
+def test_two_sources_in_one_database(database: Database, sql: Sql) -> None:
     """Each has its own tables and its own version."""
     other = TableNames("billing", "billing_dead", "billing_instances", "billing_lanes")
     migrate(database.url)
@@ -234,7 +234,7 @@ def crashing(connection: Connection, after: int) -> Callable[[str], None]:
 
 @pytest.mark.parametrize("direction", ["upgrade", "downgrade"])
 @pytest.mark.parametrize("revision", ["0001", "0002"])
-def test_a_run_that_died_is_finished_by_the_next(database: Any, sql: Sql, revision: str, direction: str) -> None:
+def test_a_run_that_died_is_finished_by_the_next(database: Database, sql: Sql, revision: str, direction: str) -> None:
     """Dead before, between and behind any two statements of a revision, whose number was not written any more."""
     script = ScriptDirectory(str(scripts_folder())).get_revision(revision)
     died = 0
@@ -268,7 +268,7 @@ def test_a_run_that_died_is_finished_by_the_next(database: Any, sql: Sql, revisi
     assert died >= (2 if revision == "0001" else 9)
 
 
-def test_a_lost_version_table_is_written_again(database: Any, sql: Sql) -> None:
+def test_a_lost_version_table_is_written_again(database: Database, sql: Sql) -> None:
     """Everything is found done: the tables are adopted as they are."""
     migrate(database.url)
     sql("DROP TABLE outbox_events_version")

@@ -1,7 +1,5 @@
 """Which servers, and which revisions, are accepted. No server is needed for the first."""
 
-from typing import Any
-
 import pytest
 from alembic.script import ScriptDirectory
 
@@ -10,6 +8,7 @@ from outboxd.model import TableNames
 from outboxd.store.migrator import Migrator, scripts_folder
 from outboxd.store.servers import Server, check_server
 from outboxd.store.version import NEWEST, require_current
+from tests.conftest import Database
 from tests.migrate.support import NAMES, Sql, connected, migrate
 
 
@@ -69,7 +68,7 @@ def test_a_name_without_room_for_the_version_table_is_refused() -> None:
         Migrator("mysql://h/d", TableNames(events="e" * 57))
 
 
-def test_the_daemon_starts_only_on_tables_that_are_not_behind(database: Any, sql: Sql) -> None:
+def test_the_daemon_starts_only_on_tables_that_are_not_behind(database: Database, sql: Sql) -> None:
     """Not migrated and behind are refused with the cure; the newest and a later one are accepted."""
     with connected(database.url) as connection:
         with pytest.raises(SchemaError, match="outbox_events has not been migrated: run `outboxd migrate`"):
@@ -83,7 +82,7 @@ def test_the_daemon_starts_only_on_tables_that_are_not_behind(database: Any, sql
         require_current(connection, NAMES)
 
 
-def test_tables_of_a_later_outboxd_are_left_alone(database: Any, sql: Sql) -> None:
+def test_tables_of_a_later_outboxd_are_left_alone(database: Database, sql: Sql) -> None:
     """An older `outboxd migrate` has nothing to do on them, and says that it cannot take them down."""
     migrate(database.url)
     sql("UPDATE outbox_events_version SET version_num = '0099'")
@@ -94,7 +93,7 @@ def test_tables_of_a_later_outboxd_are_left_alone(database: Any, sql: Sql) -> No
         migrator.downgrade()
 
 
-def test_a_revision_that_does_not_exist_is_refused(database: Any, sql: Sql) -> None:
+def test_a_revision_that_does_not_exist_is_refused(database: Database, sql: Sql) -> None:
     """Nothing is made for it."""
     for attempt in (lambda: migrate(database.url, "0042"), lambda: Migrator(database.url, NAMES).sql(to="0042")):
         with pytest.raises(SchemaError, match="knows no revision 0042"):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
+from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata  # type: ignore[attr-defined]
 
 from tests.servers.cache import CACHE, UnavailableError, fill
 from tests.servers.server import Server, free_port
@@ -40,8 +40,9 @@ def _download(folder: Path) -> None:
     if maven is None:
         raise UnavailableError("no Maven to download Kafka with (Debian: apt-get install maven)")
     print(f"  downloading Apache Kafka {VERSION} from Maven Central (54 MB)", flush=True)
-    command = [maven, "-q", "-B", "-f", _POM, f"-Dkafka.version={VERSION}", "dependency:copy-dependencies"]
-    done = subprocess.run([*command, f"-DoutputDirectory={folder}"], capture_output=True, text=True, check=False)
+    options = [f"-Dkafka.version={VERSION}", f"-DoutputDirectory={folder}"]
+    command = [maven, "-q", "-B", "-f", str(_POM), *options, "dependency:copy-dependencies"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")] or ["no output"]
         raise UnavailableError(f"Maven failed: {lines[0]}")
@@ -90,7 +91,7 @@ class Kafka(Server):
         return found[1] if found else "of unknown version"
 
     def create_topic(self, name: str, partitions: int = 6, **config: object) -> None:
-        """Creates a topic that can be written to at once. Its settings by name with `_` for `.`: max_message_bytes=1."""
+        """Creates a topic that can be written to at once. `config` has `_` for `.`: max_message_bytes=1."""
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
         admin = self.admin()
         admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(30)
@@ -123,6 +124,9 @@ class Kafka(Server):
             "transaction.state.log.min.isr": "1",
             "transaction.state.log.num.partitions": "1",
             "group.initial.rebalance.delay.ms": "0",
+            # A broker that was killed may come back only when its old session has ended.
+            "broker.session.timeout.ms": "3000",
+            "broker.heartbeat.interval.ms": "500",
             "log.cleaner.dedupe.buffer.size": "8388608",
         }
 
@@ -159,7 +163,16 @@ class Kafka(Server):
 
     def _run_class(self, main_class: str, *arguments: str) -> list[str | Path]:
         logging = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
-        return [self._java, f"-Xmx{self._heap}", "-Xshare:auto", logging, "-cp", f"{self._jars}/*", main_class, *arguments]
+        return [
+            self._java,
+            f"-Xmx{self._heap}",
+            "-Xshare:auto",
+            logging,
+            "-cp",
+            f"{self._jars}/*",
+            main_class,
+            *arguments,
+        ]
 
     @staticmethod
     def _wait(admin: AdminClient, reached: Callable[[dict[str, TopicMetadata]], bool], otherwise: str) -> None:

@@ -1,7 +1,6 @@
 """What MariaDB and MySQL have in common: a port, a root without password, and how a client asks whether they serve."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -51,11 +50,11 @@ class SqlServer(Server):
         """As `SELECT VERSION()` tells it."""
         return str(self.query("SELECT VERSION()")[0][0])
 
-    def query(self, sql: str, *values: object) -> Sequence[tuple[Any, ...]]:
+    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Runs one statement as root on a connection of its own, and returns its rows."""
         with self.connect() as connection, connection.cursor() as cursor:
             cursor.execute(sql, values or None)
-            return cursor.fetchall()
+            return list(cursor.fetchall())
 
     def create_database(self, name: str) -> None:
         """Creates an empty database."""

@@ -1,0 +1,24 @@
+"""The circuit: when to pause, when to probe."""
+
+from outboxd.backoff import Backoff
+from outboxd.errors import Failure, FailureKind
+from outboxd.workers.relay.circuit import Circuit
+
+DOWN = Failure(FailureKind.OUTAGE, "no_connection", "no broker")
+LEADERLESS = Failure(FailureKind.OUTAGE, "leader_not_available", "no leader")
+
+
+def test_it_pauses_longer_each_time_and_closes_at_the_first_delivery() -> None:
+    """News is what a log line is written for: the first failure, another cause, the end."""
+    circuit = Circuit(Backoff(base=1.0, max=4.0, jitter=0.0))
+    assert circuit.wait(0.0) == 0.0
+    assert [circuit.trip(DOWN, now) for now in (10.0, 20.0)] == [True, False]
+    assert circuit.wait(20.0) == 2.0
+    assert circuit.wait(22.5) == 0.0
+    assert circuit.trip(LEADERLESS, 23.0)
+    assert circuit.wait(23.0) == 4.0
+    assert circuit.opened_at == 10.0
+    assert [circuit.mend(), circuit.mend()] == [True, False]
+    assert circuit.wait(23.0) == 0.0
+    assert circuit.trip(DOWN, 30.0)
+    assert circuit.wait(30.0) == 1.0

@@ -1,0 +1,68 @@
+"""What the Kafka client's errors mean."""
+
+import ssl
+
+import pytest
+from aiokafka import errors as kafka
+
+from outboxd.errors import FailureKind
+from outboxd.sinks.kafka.classify import TABLE, classify
+
+PERMANENT, CAPPED, OUTAGE, PAUSE, REBUILD = FailureKind
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (kafka.MessageSizeTooLargeError(), PERMANENT),
+        (kafka.RecordListTooLargeError(), PERMANENT),
+        (kafka.InvalidTopicError(), PERMANENT),
+        (kafka.InvalidTimestampError(), PERMANENT),
+        (kafka.UnsupportedCodecError(), PERMANENT),
+        (kafka.UnknownTopicOrPartitionError(), CAPPED),
+        (kafka.CorruptRecordException(), CAPPED),
+        (kafka.NotLeaderForPartitionError(), OUTAGE),
+        (kafka.LeaderNotAvailableError(), OUTAGE),
+        (kafka.NotEnoughReplicasError(), OUTAGE),
+        (kafka.NotEnoughReplicasAfterAppendError(), OUTAGE),
+        (kafka.RequestTimedOutError(), OUTAGE),
+        (kafka.KafkaTimeoutError(), OUTAGE),
+        (kafka.KafkaConnectionError(), OUTAGE),
+        (kafka.NodeNotReadyError(), OUTAGE),
+        (kafka.KafkaStorageError(), OUTAGE),
+        (TimeoutError(), OUTAGE),
+        (ConnectionResetError(), OUTAGE),
+        (kafka.TopicAuthorizationFailedError(), PAUSE),
+        (kafka.ClusterAuthorizationFailedError(), PAUSE),
+        (kafka.SaslAuthenticationFailed(), PAUSE),
+        (kafka.AuthenticationFailedError(), PAUSE),
+        (ssl.SSLCertVerificationError(), PAUSE),
+        (kafka.OutOfOrderSequenceNumber(), REBUILD),
+        (kafka.UnknownProducerId(), REBUILD),
+        (kafka.InvalidProducerEpoch(), REBUILD),
+        (kafka.ProducerFenced(), REBUILD),
+        (kafka.ProducerClosed(), REBUILD),
+        (kafka.KafkaError(), REBUILD),
+        (RuntimeError(), REBUILD),
+    ],
+)
+def test_each_error_has_its_kind(error: Exception, kind: FailureKind) -> None:
+    """As the design lists them."""
+    assert classify(error).kind is kind
+
+
+def test_a_tls_error_behind_a_lost_connection_is_found() -> None:
+    """aiokafka wraps it; the person on call needs the cause."""
+    error = kafka.KafkaConnectionError()
+    error.__cause__ = ssl.SSLError()
+    assert (classify(error).kind, classify(error).code) == (PAUSE, "tls")
+
+
+def test_codes_are_short_words_and_texts_name_the_topic() -> None:
+    """The code is a metric's label and a dead letter's reason."""
+    for _, code, text in TABLE.values():
+        assert code.replace("_", "").isalpha()
+        assert code.islower()
+        assert len(code) <= 64
+        assert text
+    assert classify(kafka.UnknownTopicOrPartitionError(), "orders").text.startswith("orders: ")
