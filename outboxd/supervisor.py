@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from outboxd import systemd
 from outboxd.backoff import Backoff
 from outboxd.errors import DatabaseUnavailableError
 
@@ -98,6 +99,7 @@ class Supervisor:
             log.warning("daemon.aborted", signal=number.name)
             os._exit(SECOND_SIGNAL)
         log.info("daemon.stopping", signal=number.name)
+        systemd.notify(stopping=True)
         self._stop.set()
 
     @property

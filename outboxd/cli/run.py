@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from functools import partial
 
 import click
@@ -28,10 +27,7 @@ def command(settings: Settings) -> None:
 
     Exit codes: 0 stopped as asked, 1 cannot run (its reason on stderr), 2 configuration, 130 second signal.
     """
-    log_format = settings.log.format
-    if log_format == "auto":
-        log_format = "console" if sys.stderr.isatty() else "json"
-    handler = logs.configure(settings.log.level, log_format)
+    handler = logs.configure(settings.log.level, settings.log.format)
     telemetry = Telemetry(
         settings.instance.name or f"{os.uname().nodename}-{os.getpid()}",
         settings.telemetry.otlp_endpoint or None,
@@ -69,7 +65,6 @@ async def serve(settings: Settings, telemetry: Telemetry) -> None:
         await supervisor.run()
         log.info("daemon.stopped")
     finally:
-        systemd.notify(stopping=True)
         await health.stop()
         watchdog.cancel()
         await asyncio.to_thread(telemetry.shutdown)

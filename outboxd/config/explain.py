@@ -115,8 +115,9 @@ def _cure(field: FieldInfo, value: Any) -> str:
     choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
     if isinstance(value, str) and (near := get_close_matches(value.lower(), {c.lower(): c for c in choices}, 1)):
         return "did you mean " + json.dumps(next(c for c in choices if c.lower() == near[0])) + "?"
-    usable = not field.is_required() and field.default not in (None, "")
-    return f"write e.g. {toml(field, field.default) if usable else kind_of(field).example}"
+    kind = kind_of(field)
+    nothing = field.is_required() or field.default is None or kind.show(field.default) == ""
+    return f"write e.g. {kind.example if nothing else toml(field, field.default)}"
 
 
 def _kind(value: Any) -> str:

@@ -46,7 +46,7 @@ def read_file(path: Path) -> Layer:
         return Layer(problems=[f"{path}: is not UTF-8 text; save it as UTF-8"])
     except tomllib.TOMLDecodeError as error:
         return Layer(problems=[f"{path}{_syntax_error(str(error))}"])
-    return Layer(values, dict.fromkeys(_places(values), str(path)))
+    return Layer(values, dict.fromkeys(places(values), str(path)))
 
 
 def _syntax_error(message: str) -> str:
@@ -57,11 +57,11 @@ def _syntax_error(message: str) -> str:
     )
 
 
-def _places(values: Mapping[str, Any], at: Key = ()) -> list[Key]:
+def places(values: Mapping[str, Any], at: Key = ()) -> list[Key]:
     """Where values stand, and empty tables."""
     found: list[Key] = []
     for name, value in values.items():
-        below = _places(value, (*at, name)) if isinstance(value, Mapping) else []
+        below = places(value, (*at, name)) if isinstance(value, Mapping) else []
         found += below or [(*at, name)]
     return found
 

@@ -151,7 +151,7 @@ class Migrator:
             raise SchemaError(f"there is nothing to do from revision {start} to {to}")
         output = io.StringIO()
         command.upgrade(self._config(None, output), f"{start}:{to}", sql=True)
-        return _SCRIPT_HEAD + output.getvalue()
+        return f"{_SCRIPT_HEAD}{output.getvalue()}COMMIT;\n"
 
     # --- revisions ----------------------------------------------------------------------------------------------
 

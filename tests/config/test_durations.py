@@ -1,7 +1,7 @@
 """Durations and sizes: text in, seconds and bytes out, and back."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outboxd.config.types import LONGEST, duration, format_duration, format_size, size
@@ -37,6 +37,7 @@ def test_refuses_what_is_no_duration(text: str) -> None:
         duration(text)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=int(LONGEST) * 1_000_000))
 def test_a_duration_survives_being_written_and_read(microseconds: int) -> None:
     """Whatever is shown reads back as exactly the same number of seconds."""
@@ -44,6 +45,7 @@ def test_a_duration_survives_being_written_and_read(microseconds: int) -> None:
     assert duration(format_duration(seconds)) == seconds
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789.dhms ", max_size=12))
 def test_reading_a_duration_gives_seconds_or_a_value_error(text: str) -> None:
     """No text makes the reader fail in another way, or return something out of range."""
@@ -54,6 +56,7 @@ def test_reading_a_duration_gives_seconds_or_a_value_error(text: str) -> None:
     assert 0 <= seconds <= LONGEST
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=2**42))
 def test_a_size_survives_being_written_and_read(count: int) -> None:
     """Sizes are shown in the largest unit that is exact."""

@@ -9,12 +9,12 @@ from unittest.mock import patch
 
 import pytest
 from _pytest.mark import ParameterSet
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outboxd.config import load
 from outboxd.config.keys import KEYS, Key, variable
-from outboxd.config.layers import Layer
+from outboxd.config.layers import Layer, places
 from outboxd.config.settings import merged
 from outboxd.errors import ConfigError
 
@@ -155,15 +155,16 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     key=st.sampled_from([*KEYS, *{key[:1] for key in KEYS}, ("sources",), ("sources", "a")]), value=VALUES, word=WORDS
 )
 def test_whatever_stands_in_a_file_is_taken_or_refused_by_its_key(key: Key, value: Any, word: str) -> None:
     """No value at any place gives anything else than settings or ConfigError, whose lines hold no text of the value."""
     tree = reduce(lambda below, part: {part: below}, reversed(key), value)
-    layer = Layer(
-        merged({"database": {"url": f"mysql://u:{word}@db/shop"}, "kafka": {"bootstrap_servers": "k:1"}}, tree)
-    )
+    enough = {"database": {"url": f"mysql://u:{word}@db/shop"}, "kafka": {"bootstrap_servers": "k:1"}}
+    values = merged(enough, tree)
+    layer = Layer(values, dict.fromkeys(places(values), "outboxd.toml"))
     with patch("outboxd.config.load.read_file", lambda _: layer):
         try:
             load(Path("outboxd.toml"), {}, environ={})
@@ -173,6 +174,7 @@ def test_whatever_stands_in_a_file_is_taken_or_refused_by_its_key(key: Key, valu
             assert not re.search("[QXZ]{5}", said)
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"OUTBOXD_[A-Z_]{0,20}", fullmatch=True) | st.sampled_from([*map(variable, KEYS)]), WORDS)
 def test_whatever_stands_in_a_variable_is_taken_or_refused(name: str, text: str) -> None:
     """The same for the environment."""

@@ -108,8 +108,9 @@ async def test_stopping_frees_the_port_and_does_not_wait_for_clients() -> None:
     async with httpx.AsyncClient() as idle:
         await idle.get(f"http://127.0.0.1:{port}/livez")
         with socket.create_connection(("127.0.0.1", port)) as half:
+            half.sendall(b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert await asyncio.to_thread(half.recv, 1000)  # so it is accepted
             half.sendall(b"GET /livez HTTP/1.1\r\nHo")
-            await asyncio.sleep(0)
             started = time.monotonic()
             await daemon.server.stop()
             assert time.monotonic() - started < 3

@@ -111,7 +111,7 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
 
 
 def run_script(database: Database, script: str) -> None:
-    """Gives the whole text to the server, which splits it as it does for the `mysql` client."""
+    """Gives the whole text to the server, as a DBA's tool does; one that does not commit by itself."""
     url = make_url(database.url)
     connection = pymysql.connect(
         host=url.host or "",
@@ -234,7 +234,10 @@ def test_the_migrating_user_needs_no_more(database: Database, sql: Sql, users: U
 
 
 def test_the_migrating_user_cannot_drop_events(database: Database, sql: Sql, users: Users) -> None:
-    """Going below the first revision is left to an administrator; the refusal names `outboxd grants`, and writers go on."""
+    """Going below the first revision is left to an administrator; the refusal names `outboxd grants`.
+
+    What was prepared for the DROP is taken back: writers go on.
+    """
     url = users.create("m")
     migrate(url)
     with pytest.raises(SchemaError, match=r"1142.* DROP command denied .*`outboxd grants`"):

@@ -11,20 +11,25 @@ from outboxd.store.migrator import Migrator, scripts_folder
 from tests.conftest import Database
 from tests.migrate.support import NAMES, Sql, connected, migrate
 
-Prepare = Callable[[Sql], object]
+Prepare = Callable[[Sql], None]
+
+
+def insert_event_with_headers(sql: Sql) -> None:
+    """An event in retry."""
+    sql.insert_event(2)
+    sql("UPDATE outbox_events SET headers = '{}'")
+
+
+def insert_dead_letter_with_headers(sql: Sql) -> None:
+    """A dead letter that could be requeued."""
+    sql.insert_dead_letter()
+    sql("UPDATE outbox_deadletters SET headers = '{}'")
+
 
 REFUSED: list[tuple[str, str, Prepare]] = [
     ("0001", "1 instance is running: stop the daemon first", lambda sql: sql.insert_instance()),
-    (
-        "0001",
-        "outbox_events holds events that were not delivered with headers",
-        lambda sql: (sql.insert_event(2), sql("UPDATE outbox_events SET headers = '{}'")),
-    ),
-    (
-        "0001",
-        "outbox_deadletters holds dead letters with headers",
-        lambda sql: (sql.insert_dead_letter(), sql("UPDATE outbox_deadletters SET headers = '{}'")),
-    ),
+    ("0001", "outbox_events holds events that were not delivered with headers", insert_event_with_headers),
+    ("0001", "outbox_deadletters holds dead letters with headers", insert_dead_letter_with_headers),
     ("base", "outbox_events holds events that were not delivered", lambda sql: sql.insert_event(0)),
     ("base", "outbox_events holds events that were not delivered", lambda sql: sql.insert_event(4)),
     ("base", "outbox_events holds events that were not delivered", lambda sql: sql.insert_event(-1)),
@@ -79,7 +84,7 @@ def test_a_row_that_comes_in_after_the_check_is_not_lost(database: Database, sql
             sql.insert_event(0)
         else:
             sql.insert_dead_letter()
-        with pytest.raises(SchemaError, match="a row came in meanwhile"):
+        with pytest.raises(SchemaError, match=f"a row came into {getattr(NAMES, table)} meanwhile"):
             script.module.downgrade(steps)
     sql.insert_event(0)
     sql.insert_dead_letter(2)

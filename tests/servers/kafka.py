@@ -51,11 +51,11 @@ def _download(folder: Path) -> None:
 def _java() -> str:
     java = shutil.which("java")
     if java is None:
-        raise UnavailableError("no Java 17 (Debian: apt-get install openjdk-17-jre-headless maven)")
+        raise UnavailableError("no Java 17 or later (Debian: apt-get install default-jre-headless maven)")
     told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
     version = re.search(r'version "(\d+)', told)
     if version is None or int(version[1]) < 17:
-        raise UnavailableError("Java is older than 17 (Debian: apt-get install openjdk-17-jre-headless)")
+        raise UnavailableError("Java is older than 17 (Debian: apt-get install default-jre-headless)")
     return java
 
 

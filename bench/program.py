@@ -1,0 +1,158 @@
+"""The programs that are measured, each as a process of its own, and what such a process costs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, Protocol, Self
+
+import httpx
+
+from tests.servers.server import free_port
+
+TIMEOUT: Final = 60.0
+"""Seconds for a program's start, and for its end."""
+
+
+class Usage(NamedTuple):
+    """What a process has used: seconds of CPU in all its threads, and the most memory it had, in bytes."""
+
+    cpu_seconds: float
+    peak_rss: int
+
+
+class Process:
+    """A child whose resources are accounted for. As a context manager it does not outlive the block."""
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        self._log = log
+        self._peak_rss = 0
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("OUTBOXD_")}
+        self.started_at = time.time()
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+
+    def check(self) -> None:
+        """Raises RuntimeError with the end of its output when it no longer runs."""
+        if self._process.poll() is not None:
+            raise self._failure("has ended")
+        self._note_peak_rss()
+
+    def stop(self) -> Usage:
+        """Tells it to end, and waits for it."""
+        self.check()
+        self._process.terminate()
+        return self.wait()
+
+    def wait(self) -> Usage:
+        """Waits until it has ended. Raises RuntimeError when it failed."""
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            self._note_peak_rss()
+            pid, status, used = os.wait4(self._process.pid, os.WNOHANG)
+            if pid:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                if self._process.returncode not in {0, -signal.SIGTERM}:
+                    raise self._failure("failed")
+                return Usage(used.ru_utime + used.ru_stime, self._peak_rss)
+            time.sleep(0.005)
+        raise self._failure(f"did not end within {TIMEOUT:.0f} s")
+
+    def _note_peak_rss(self) -> None:
+        # Not ru_maxrss: a child's is never less than what its parent had when it started the child.
+        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                self._peak_rss = int(line.split()[1]) * 1024
+
+    def _failure(self, what: str) -> RuntimeError:
+        tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+        return RuntimeError(f"{self._process.args!r} {what} (code {self._process.returncode}):\n{tail}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+            self._process.wait()
+
+
+class Program(Protocol):
+    """Something that drains an outbox."""
+
+    name: str
+
+    def start(self, database_url: str, kafka: str, log: Path) -> Process:
+        """Begins to drain; runs until it is stopped. Its output goes to the file `log`."""
+
+    def start_usage(self, database_url: str, kafka: str, log: Path) -> Usage:
+        """What it uses to start, and to stop once it is ready, with nothing to do."""
+
+
+@dataclass(frozen=True)
+class BareLoop:
+    """`bench/bare_loop.py`."""
+
+    name: str = "bare loop"
+
+    def start(self, database_url: str, kafka: str, log: Path) -> Process:
+        """See `Program`."""
+        return Process(self._command(database_url, kafka), log)
+
+    def start_usage(self, database_url: str, kafka: str, log: Path) -> Usage:
+        """See `Program`."""
+        with Process([*self._command(database_url, kafka), "--until-empty"], log) as process:
+            return process.wait()
+
+    @staticmethod
+    def _command(database_url: str, kafka: str) -> list[str]:
+        return [sys.executable, "-m", "bench.bare_loop", "--database-url", database_url, "--kafka", kafka]
+
+
+@dataclass(frozen=True)
+class Outboxd:
+    """`outboxd run`, with default settings apart from `settings` (KEY=VALUE)."""
+
+    settings: Sequence[str] = ()
+    name: str = "outboxd"
+
+    def start(self, database_url: str, kafka: str, log: Path) -> Process:
+        """See `Program`."""
+        return self._start(database_url, kafka, log, 0)
+
+    def start_usage(self, database_url: str, kafka: str, log: Path) -> Usage:
+        """See `Program`."""
+        with self.start_ready(database_url, kafka, log) as process:
+            return process.stop()
+
+    def start_ready(self, database_url: str, kafka: str, log: Path) -> Process:
+        """Starts it, and returns when it is ready to deliver."""
+        port = free_port()
+        process = self._start(database_url, kafka, log, port)
+        deadline = time.monotonic() + TIMEOUT
+        while not _is_ready(port):
+            process.check()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"outboxd was not ready within {TIMEOUT:.0f} s; see {log}")
+            time.sleep(0.02)
+        return process
+
+    def _start(self, database_url: str, kafka: str, log: Path, port: int) -> Process:
+        command = [sys.executable, "-m", "outboxd", "run", "--database-url", database_url, "--kafka", kafka]
+        for setting in (f"http.port={port}", *self.settings):
+            command += ["--set", setting]
+        return Process(command, log)
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2).is_success
+    except httpx.TransportError:
+        return False

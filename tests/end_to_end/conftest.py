@@ -1,0 +1,45 @@
+"""A migrated database, and daemons that end with the test."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from outboxd.model import TableNames
+from outboxd.store.migrator import Migrator
+from tests.conftest import Database
+from tests.end_to_end.daemon import Daemon
+from tests.servers.kafka import Kafka
+
+
+@pytest.fixture
+def outbox(database: Database) -> Database:
+    """A database with the tables of this version."""
+    Migrator(database.url, TableNames()).upgrade()
+    return database
+
+
+@pytest.fixture
+def daemon(outbox: Database, kafka: Kafka) -> Iterator[Callable[..., Daemon]]:
+    """`daemon(RETRY__MAX_ATTEMPTS="5")` starts one; whatever is left of them is killed behind the test."""
+    with ExitStack() as stack:
+
+        def start(**settings: str) -> Daemon:
+            return stack.enter_context(Daemon(outbox.url, kafka.bootstrap, **settings))
+
+        yield start
+
+
+@pytest.fixture
+def count(outbox: Database) -> Iterator[Callable[..., int]]:
+    """`count("status = %s", 1)`: how many events the condition holds for; `table=` for another table."""
+    with outbox.connect() as connection:
+
+        def rows(where: str = "TRUE", *values: object, table: str = "outbox_events") -> int:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SELECT COUNT(*) FROM {table} WHERE {where}", values)
+                found = cursor.fetchone()
+            assert found
+            return int(found[0])
+
+        yield rows
