@@ -67,7 +67,9 @@ def insert(connection: "pymysql.Connection[Any]", ledger: Ledger, aggregate_id: 
             f"INSERT INTO outbox_events ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})",
             tuple(values.values()),
         )
-    ledger.commit([(row[0], row[1], row[2], row[3], row[4], str(values["payload"]))] if "payload" not in columns else [])
+    ledger.commit(
+        [(row[0], row[1], row[2], row[3], row[4], str(values["payload"]))] if "payload" not in columns else []
+    )
     return row[0]
 
 

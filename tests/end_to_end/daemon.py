@@ -83,7 +83,9 @@ class Daemon:
         """The first line of this event with these fields, as soon as it is there."""
 
         def find() -> dict[str, Any] | None:
-            return next((line for line in self._lines if line["event"] == name and fields.items() <= line.items()), None)
+            return next(
+                (line for line in self._lines if line["event"] == name and fields.items() <= line.items()), None
+            )
 
         with self._said:
             found = self._said.wait_for(lambda: find() or self.process.poll() is not None, patience) and find()

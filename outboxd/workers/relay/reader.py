@@ -81,7 +81,7 @@ class BatchReader:
             await self._take_care(batch)
         batch.lanes = frozenset(batch.rows_by_lane)
         if suspect:
-            await self._forgive(instance, {}, exhausted - batch.lanes)
+            await self._forgive(instance, {}, batch.exhausted - batch.lanes)
         return batch if batch.lanes else None
 
     async def forgive(self, batch: Batch) -> None:

@@ -12,15 +12,12 @@ from outboxd.errors import DatabaseUnavailableError, Failure, FailureKind, Lease
 from outboxd.model import Event, Status
 from outboxd.ports import Report
 from outboxd.settlement import Plan, plan
-from outboxd.telemetry.metrics import Metrics
+from outboxd.telemetry.metrics import LATENCY_SAMPLES, Metrics
 from outboxd.workers.relay.batch import Batch
 from outboxd.workers.relay.circuit import Circuit
 from outboxd.workers.relay.reader import BatchReader, Reading
 
 log = structlog.get_logger(__name__)
-
-LATENCY_SAMPLES: Final = 32
-"""Events per batch whose latency is measured."""
 
 SETTLE_BACKOFF: Final = Backoff(base=0.1, max=2.0, jitter=0.3)
 

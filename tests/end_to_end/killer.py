@@ -1,0 +1,24 @@
+"""A sink plug-in for the tests: it delivers to standard output, and dies of some events."""
+
+import os
+import signal
+from collections.abc import Sequence
+
+from outboxd.model import Event
+from outboxd.ports import Report
+from outboxd.sinks.stdout import StdoutSink
+
+
+class KillerSink(StdoutSink):
+    """kills its process with SIGKILL at an event of type `deadly`, after having delivered what stands before it."""
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+
+    async def publish(self, events: Sequence[Event]) -> Report:
+        """Delivers, or dies."""
+        before = [event for event in events if event.event_type != "deadly"]
+        if len(before) < len(events):
+            await super().publish(events[: [event.event_type for event in events].index("deadly")])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await super().publish(events)

@@ -1,0 +1,104 @@
+"""What a crash leaves behind: nothing is lost, nothing moves, and only what was in flight may come twice."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.conftest import Database
+from tests.end_to_end.application import Ledger, fill, insert
+from tests.end_to_end.checker import check, consume
+from tests.end_to_end.daemon import Daemon, until
+from tests.servers.kafka import Kafka
+
+Count = Callable[..., int]
+
+IN_FLIGHT = 3 * 200
+"""What a daemon with the settings below can have in flight."""
+
+
+def test_three_kills_in_mid_batch_lose_and_move_nothing(
+    outbox: Database, kafka: Kafka, topic: Callable[..., str], daemon: Callable[..., Daemon], count: Count
+) -> None:
+    """kill -9 while batches are under way, three times; the fourth daemon finishes."""
+    ledger, name = Ledger(), topic(6)
+    with outbox.connect() as connection:
+        fill(connection, ledger, name, 20_000, 500)
+    for kill in range(1, 4):
+        running = daemon(RELAY__BATCH_SIZE="200", LEASE__TTL="2s")
+        until(lambda kill=kill: count("status = 1") >= kill * 3000, f"kill {kill} is in mid backlog")
+        running.kill()
+        assert count("status = 0") > 0
+    last = daemon(RELAY__BATCH_SIZE="200", LEASE__TTL="2s")
+    until(lambda: count("status = 1") == 20_000, "everything is sent")
+    assert last.stop() == 0
+    verdict = check(consume(kafka.bootstrap, name), ledger)
+    assert verdict.clean
+    assert verdict.delivered == 20_000
+    assert verdict.duplicates <= 3 * IN_FLIGHT
+
+
+def test_an_innocent_kill_costs_no_more_than_an_attempt(
+    outbox: Database, topic: Callable[..., str], daemon: Callable[..., Daemon], count: Count
+) -> None:
+    """Whatever was in flight at a kill is delivered by the next daemon, and none of it is a dead letter."""
+    ledger, name = Ledger(), topic(6)
+    with outbox.connect() as connection:
+        fill(connection, ledger, name, 5_000, 100)
+    first = daemon(LEASE__TTL="2s", RETRY__MAX_ATTEMPTS="1")
+    until(lambda: count("status = 1") > 0, "delivery has begun")
+    first.kill()
+    daemon(LEASE__TTL="2s", RETRY__MAX_ATTEMPTS="1")
+    until(lambda: count("status = 1") == 5_000, "everything is sent")
+    assert count("attempt_count > 1") == 0
+    assert count(table="outbox_deadletters") == 0
+
+
+def install_killer(folder: Path) -> dict[str, str]:
+    """The plug-in as an installed distribution; the environment in which it is found."""
+    metadata = folder / "killer-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: killer\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[outboxd.sinks]\nkiller = tests.end_to_end.killer:KillerSink\n")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[2])])}
+
+
+def test_an_event_that_kills_the_process_ends_as_a_dead_letter_and_only_it(
+    outbox: Database, tmp_path: Path, count: Count
+) -> None:
+    """It stands alone within three crashes. Its neighbours, of its aggregate and of others, are delivered in order."""
+    ledger = Ledger()
+    with outbox.connect() as connection:
+        fill(connection, ledger, "orders", 300, 30)
+        deadly = insert(connection, ledger, "order-7", "orders", event_type="deadly")
+        fill(connection, ledger, "orders", 300, 30)
+    environment = install_killer(tmp_path)
+    printed: list[str] = []
+    deaths = 0
+    while count("event_id = %s", deadly, table="outbox_deadletters") == 0:
+        assert deaths < 6, "the event is not given up"
+        with Daemon(outbox.url, "127.0.0.1:1", environment, SINK__KIND="killer", LEASE__TTL="2s") as running:
+            until(
+                lambda running=running: running.process.poll() is not None or count(table="outbox_deadletters"),
+                "it dies, or gives the event up",
+            )
+            if running.process.poll() is None:
+                until(lambda: count("status = 1") == 600, "the others are delivered")
+                assert running.stop() == 0
+            else:
+                deaths += 1
+            running.wait()
+            printed += running.stdout
+    assert deaths == 4, "three crashes until it is alone, one to be sure"
+    assert count("status = 1") == 600
+    assert count(table="outbox_deadletters") == 1
+    assert count("reason = 'owner_died' AND event_id = %s", deadly, table="outbox_deadletters") == 1
+    latest: dict[str, int] = {}
+    seen: set[tuple[str, int]] = set()
+    for text in printed:
+        event = json.loads(text)
+        key, number = event["key"], event["payload"]["number"]
+        assert (key, number) in seen or number > latest.get(key, -1), f"{key} {number} came behind a younger event"
+        seen.add((key, number))
+        latest[key] = max(number, latest.get(key, -1))
+    assert len(seen) == 600
