@@ -26,7 +26,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", params=LANGUAGES)
 def example(request: pytest.FixtureRequest) -> Example:
-    """Each language's example, ready to be run. Python's always is; others are skipped where their tools are missing."""
+    """Each language's example, ready to be run. Python's always is; one whose tools are missing is skipped."""
     language: str = request.param
     try:
         return LANGUAGES[language]()

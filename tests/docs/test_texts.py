@@ -23,7 +23,7 @@ SECTIONS: Final = {key[0] for key in KEYS}
 
 SHOWN: Final = re.compile(r"^<!-- (docs/examples/\S+) -->\n+```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 """A code block and, in the comment before it, the file that it shows."""
-CODE: Final = re.compile(r"^```\w*\n(.*?)^```$|(?:^(?: {4}.*)?\n)+", re.MULTILINE | re.DOTALL)
+CODE: Final = re.compile(r"^```\w*\n(.*?)^```$|(?:^ {4}[^\n]*\n)+", re.MULTILINE | re.DOTALL)
 """A fenced code block, or an indented one."""
 LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING: Final = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -36,10 +36,14 @@ def name_of(path: Path) -> str:
 each_text = pytest.mark.parametrize("text", TEXTS, ids=name_of)
 
 
-def lines_of_code(text: Path) -> Iterator[str]:
-    """The lines of a text's code blocks; those that a backslash continues as one."""
-    for block in CODE.finditer(text.read_text()):
-        yield from re.sub(r"\\\n\s*", " ", block[0]).splitlines()
+def commands(text: Path) -> Iterator[list[str]]:
+    """The words behind each `outboxd` in a text's code: in blocks, where a backslash continues a line, and in prose."""
+    content = text.read_text()
+    blocks = "".join(block[0] for block in CODE.finditer(content)).replace("\\\n", " ")
+    for found in re.finditer(r"^(?:[^`\n]*[\s/;])?outboxd (\w[^`\n]*)$", blocks, re.MULTILINE):
+        yield shlex.split(found[1], comments=True)
+    for found in re.finditer(r"`outboxd (\w[^`]*)`", content):
+        yield found[1].split()
 
 
 def anchors(text: Path) -> set[str]:
@@ -75,12 +79,10 @@ def test_links_lead_somewhere(text: Path) -> None:
 
 @each_text
 def test_commands_are_known(text: Path) -> None:
-    """Every `outboxd ...` in a code block is a command, with options that it has."""
-    for line in lines_of_code(text):
-        found = re.search(r"(?:^|[\s/;])outboxd ((?:run|migrate|grants|config|demo|-).*)", line)
-        if found:
-            words = shlex.split(found[1].partition("; ")[0], comments=True)
-            assert not unknown_options(words), line
+    """Every `outboxd ...` is a command, with options that it has."""
+    for words in commands(text):
+        assert words[0] in main.list_commands(click.Context(main)), f"there is no command {words[0]}"
+        assert unknown_options(words) == [], f"of {words[0]}"
 
 
 def unknown_options(words: list[str]) -> list[str]:
