@@ -1,7 +1,7 @@
 """The bare loop: the least that delivers an outbox in order, and so the limit that outboxd is measured against.
 
 It reads rows of free lanes without a lock, sends them as one batch per partition, and settles them by one UPDATE;
-several batches are in flight. It has no leases, retries, holds, byte limits, metrics or checks: it is a ruler, not a relay.
+several batches are in flight. It has no leases, retries, holds, limits, metrics or checks: a ruler, not a relay.
 """
 
 import argparse

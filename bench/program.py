@@ -87,7 +87,9 @@ class Process:
 class Program(Protocol):
     """Something that drains an outbox."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As the tables call it."""
 
     def start(self, database_url: str, kafka: str, log: Path) -> Process:
         """Begins to drain; runs until it is stopped. Its output goes to the file `log`."""

@@ -47,12 +47,10 @@ class Run:
         for number in range(1, self._arguments.rounds + 1):
             turns: list[tuple[Program, list[Drain]]] = [(self.bare_loop, ruler), (self.outboxd, own)]
             # Who goes first takes turns too, so that a machine that slows down favours nobody.
-            for program, drains in turns if number % 2 else reversed(turns):
-                drain = self._drain(program, server, f"round-{number}")
+            for drained_by, drains in turns if number % 2 else reversed(turns):
+                drain = self._drain(drained_by, server, f"round-{number}")
                 drains.append(drain)
-                self._console.print(
-                    f"  {server.name}, round {number}: {program.name} {drain.rate:,.0f} events/s, {drain.delivery}"
-                )
+                self._console.print(f"  {server.name}, round {number}: {drain.program} {drain.rate:,.0f} events/s")
         return Comparison(server.name, ruler, own)
 
     def latency(self, server: SqlServer) -> Latency:

@@ -49,7 +49,8 @@ def create_topic(kafka: Kafka) -> str:
 def count_messages(kafka: Kafka, topic: str) -> int:
     """How many messages are in the topic: one cheap request."""
     ends = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in range(PARTITIONS)}
-    return sum(answer.result().offset for answer in kafka.admin().list_offsets(ends).values())
+    admin = kafka.admin()  # without a name it would be gone before the answer
+    return sum(answer.result(30).offset for answer in admin.list_offsets(ends).values())
 
 
 def consumer_of(kafka: Kafka, topic: str) -> Consumer:
@@ -79,12 +80,13 @@ def read_topic(kafka: Kafka, topic: str) -> Iterator[Message]:
         ended = 0
         while ended < PARTITIONS:
             for message in consumer.consume(1000, timeout=10):
-                if message.error() is None:
+                error = message.error()
+                if error is None:
                     yield parse(message)
-                elif message.error().code() == KafkaError._PARTITION_EOF:
+                elif error.code() == KafkaError._PARTITION_EOF:
                     ended += 1
                 else:
-                    raise RuntimeError(f"cannot read {topic}: {message.error()}")
+                    raise RuntimeError(f"cannot read {topic}: {error}")
 
 
 def compare(messages: Iterable[Message], written: Sequence[WrittenEvent]) -> Delivery:

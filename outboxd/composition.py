@@ -34,14 +34,14 @@ class Source:
 
 
 def sink_factory(settings: SourceSettings) -> Callable[[], Sink]:
-    """How the configured sink is built: from settings, delivery deadline and closing bound. Raises ConfigError."""
+    """How the configured sink is built: its class is called with the source's settings. Raises ConfigError."""
     kind = settings.sink.kind
     found = entry_points(group=SINK_GROUP)
     if kind not in found.names:
         known = ", ".join(sorted(found.names))
         raise ConfigError(f"sink.kind: there is no sink of this name; installed are: {known}")
     sink_class = found[kind].load()
-    return lambda: sink_class(settings.kafka, settings.delivery_seconds, settings.close_seconds)
+    return lambda: sink_class(settings)
 
 
 async def open_source(

@@ -5,7 +5,7 @@ of the two rules on which the order of delivery rests, so breaking it raises.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from outboxd.errors import OutboxdError
 from outboxd.ports import Grant
@@ -21,6 +21,8 @@ class Suspicion:
 
     rows_left: int
     alone_id: int | None
+    marked: set[int] = field(default_factory=set)
+    """Events whose attempt this owner has counted: once, however often it sends them."""
 
 
 def fair_share(member: str, members: Collection[str], lanes: int) -> int:

@@ -28,7 +28,8 @@ class Report:
 
 
 class Sink(Protocol):
-    """Where events go. Plug-ins provide one under the entry-point group `outboxd.sinks`."""
+    """Where events go. A plug-in provides a class of this shape under the entry-point group `outboxd.sinks`; it is
+    called with the source's settings."""
 
     async def start(self) -> None:
         """Connects. Raises SinkUnavailableError; may be called again after it."""

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from outboxd.config.settings import SourceSettings
 from outboxd.errors import Failure, FailureKind
 from outboxd.model import Event
 from outboxd.ports import Report
@@ -12,6 +13,9 @@ from outboxd.ports import Report
 
 class StdoutSink:
     """See `ports.Sink`."""
+
+    def __init__(self, _settings: SourceSettings) -> None:
+        """It has no settings of its own."""
 
     async def start(self) -> None:
         """Nothing to connect."""

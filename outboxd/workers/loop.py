@@ -94,6 +94,8 @@ class Loop:
         """Until the time has passed or somebody wakes it; always lets the others run."""
         await asyncio.sleep(0)
         if seconds > 0:
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the wake.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
         self._wake.clear()

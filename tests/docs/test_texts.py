@@ -17,7 +17,6 @@ from tests.docs.toolchains import EXAMPLES
 from tests.servers.cache import CHECKOUT
 
 TEXTS: Final = [CHECKOUT / "README.md", CHECKOUT / "CHANGELOG.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
-WRITERS: Final = CHECKOUT / "docs" / "writing-events.md"
 HOW_IT_WORKS: Final = CHECKOUT / "docs" / "how-it-works.md"
 SECTIONS: Final = {key[0] for key in KEYS}
 
@@ -61,8 +60,8 @@ def test_code_blocks_are_the_examples(text: Path) -> None:
 def test_every_example_is_shown() -> None:
     """Each language's example stands in a text, so that what is tried is what is read."""
     shown = {name for text in TEXTS for name, _ in SHOWN.findall(text.read_text())}
-    examples = {name_of(path) for path in [*EXAMPLES.glob("*/place_order.*"), *EXAMPLES.glob("sql/*")]}
-    assert shown == {name for name in examples if "Order.class" not in name} | {"docs/examples/java/PlaceOrder.java"}
+    writers = {path for path in EXAMPLES.glob("*/*") if path.stem in {"place_order", "PlaceOrder"}}
+    assert shown == {name_of(path) for path in writers | set(EXAMPLES.glob("sql/*"))}
 
 
 @each_text

@@ -12,9 +12,6 @@ from outboxd.sinks.stdout import StdoutSink
 class KillerSink(StdoutSink):
     """kills its process with SIGKILL at an event of type `deadly`, after having delivered what stands before it."""
 
-    def __init__(self, *_: object) -> None:
-        super().__init__()
-
     async def publish(self, events: Sequence[Event]) -> Report:
         """Delivers, or dies."""
         before = [event for event in events if event.event_type != "deadly"]

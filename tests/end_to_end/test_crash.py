@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.conftest import Database
 from tests.end_to_end.application import Ledger, fill, insert
-from tests.end_to_end.checker import check, consume
+from tests.end_to_end.checker import Verdict, check, consume
 from tests.end_to_end.daemon import Daemon, until
 from tests.servers.kafka import Kafka
 
@@ -52,6 +52,30 @@ def test_an_innocent_kill_costs_no_more_than_an_attempt(
     until(lambda: count("status = 1") == 5_000, "everything is sent")
     assert count("attempt_count > 1") == 0
     assert count(table="outbox_deadletters") == 0
+
+
+def test_an_outage_after_a_crash_spends_no_attempt(
+    outbox: Database, kafka: Kafka, topic: Callable[..., str], daemon: Callable[..., Daemon], count: Count
+) -> None:
+    """The lanes are suspect, but while the broker is away nothing is sent, however often it is tried or killed."""
+    ledger, name = Ledger(), topic(1)
+    first = daemon(LEASE__TTL="2s")
+    first.wait_for("lease.lanes")
+    first.kill()
+    kafka.kill()
+    with outbox.connect() as connection:
+        fill(connection, ledger, name, 20, 2)
+    for _ in range(3):
+        running = daemon(LEASE__TTL="2s")
+        running.wait_for("lease.lanes")
+        running.wait_for("delivery.paused")
+        until(lambda running=running: running.get("/readyz").status_code == 503, "it says that it is not ready")
+        running.kill()
+        assert count("status = 0 AND attempt_count = 0") == 20
+    kafka.start()
+    daemon(LEASE__TTL="2s")
+    until(lambda: count("status = 1") == 20, "everything is sent")
+    assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=20)
 
 
 def install_killer(folder: Path) -> dict[str, str]:

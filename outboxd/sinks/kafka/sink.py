@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
-from outboxd.config.kafka import KafkaSettings
+from outboxd.config.settings import SourceSettings
 from outboxd.errors import Failure, FailureKind, SinkUnavailableError
 from outboxd.model import Event
 from outboxd.ports import Report
@@ -32,16 +32,18 @@ TOPIC_VERDICT: Final = 5.0
 
 
 class KafkaSink:
-    """See `ports.Sink`. `delivery_timeout` bounds one `publish`, `close_timeout` the end of a producer (seconds)."""
+    """See `ports.Sink`. `delivery_seconds` bound one `publish`, `close_seconds` the end of a producer."""
 
-    def __init__(self, settings: KafkaSettings, delivery_timeout: float, close_timeout: float) -> None:
-        self._default_topic = settings.default_topic
-        self._max_bytes = int(settings.max_message_bytes)
-        self._delivery_timeout = delivery_timeout
+    def __init__(self, settings: SourceSettings) -> None:
+        self._default_topic = settings.kafka.default_topic
+        self._max_bytes = int(settings.kafka.max_message_bytes)
+        self._delivery_timeout = settings.delivery_seconds
         self._hashes: dict[bytes, int] = {}
         self._unknown: dict[str, float] = {}
-        arguments = producer_arguments(settings, delivery_timeout)
-        self._pool = ProducerPool(lambda: AIOKafkaProducer(**arguments), delivery_timeout, close_timeout)
+        arguments = producer_arguments(settings.kafka, settings.delivery_seconds)
+        self._pool = ProducerPool(
+            lambda: AIOKafkaProducer(**arguments), settings.delivery_seconds, settings.close_seconds
+        )
 
     async def start(self) -> None:
         """Connects."""
@@ -68,7 +70,7 @@ class KafkaSink:
         await self._pool.close()
 
     async def publish(self, events: Sequence[Event]) -> Report:
-        """Delivers, within `delivery_timeout` plus the producer's end if it has to go."""
+        """Delivers, within `delivery_seconds` plus the producer's end if it has to go."""
         report = Report()
         deadline = asyncio.get_running_loop().time() + self._delivery_timeout
         by_topic = self._records(events, report)

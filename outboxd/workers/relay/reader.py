@@ -46,7 +46,7 @@ class BatchReader:
     async def next(self, limit: int, budget: int) -> Batch | None:
         """The next batch of at most `limit` rows and about `budget` bytes, its lanes occupied; None: nothing to do.
 
-        Raises LeaseLostError, DatabaseUnavailableError.
+        Raises LeaseLostError, DatabaseUnavailableError, SinkUnavailableError.
         """
         book = self._.book
         suspects = book.suspects()
@@ -159,24 +159,46 @@ class BatchReader:
             batch.failed.append((events[0], KILLER))
             batch.events, batch.exhausted, batch.held = [], frozenset(), []
             return
-        count, limit = 0, len(events)
+        careful, batch.exclusive = self._careful(events)
+        if len(careful) < len(events):
+            batch.exhausted = frozenset(lane for lane in batch.exhausted if lane < events[len(careful)].lane)
+        alone = careful[0] if batch.exclusive and len(careful) == 1 else None
+        batch.events = await self._mark(batch.instance, careful, alone)
+
+    def _careful(self, events: list[Event]) -> tuple[list[Event], bool]:
+        """As many of the first events as may share a batch, and whether nothing else may be in flight with them."""
+        count, limit, exclusive = 0, len(events), False
         for event in events:
-            limit = min(limit, crash_batch_limit(event.attempt_count, len(events)))
+            deaths = event.attempt_count - self._marked(event)
+            limit = min(limit, crash_batch_limit(deaths, len(events)))
             if count >= limit:
                 break
+            exclusive = exclusive or deaths > 0
             count += 1
-        if count < len(events):
-            batch.exhausted = frozenset(lane for lane in batch.exhausted if lane < events[count].lane)
-        careful = events[:count]
-        batch.exclusive = any(event.attempt_count > 0 for event in careful)
-        alone = careful[0] if batch.exclusive and count == 1 else None
-        if careful:
-            await self._.settler.mark_suspects(batch.instance, careful, alone)
-        batch.events = [event._replace(attempt_count=event.attempt_count + 1) for event in careful]
+        return events[:count], exclusive
+
+    async def _mark(self, instance: str, events: list[Event], alone: Event | None) -> list[Event]:
+        """Counts the attempt of those that this owner has not counted yet. Raises SinkUnavailableError."""
+        unmarked = [event for event in events if not self._marked(event)]
+        if not unmarked:
+            return events
+        # While the sink cannot be reached nothing is sent, so no attempt may be spent.
+        await self._.sink.check()
+        await self._.settler.mark_suspects(instance, unmarked, alone)
+        for event in unmarked:
+            suspicion = self._.book.suspicion(event.lane)
+            if suspicion is not None:
+                suspicion.marked.add(event.id)
+        fresh = {event.id for event in unmarked}
+        return [e._replace(attempt_count=e.attempt_count + 1) if e.id in fresh else e for e in events]
+
+    def _marked(self, event: Event) -> bool:
+        suspicion = self._.book.suspicion(event.lane)
+        return suspicion is not None and event.id in suspicion.marked
 
     def _killed(self, event: Event) -> bool:
         suspicion = self._.book.suspicion(event.lane)
-        if suspicion is None or suspicion.alone_id != event.id:
+        if suspicion is None or suspicion.alone_id != event.id or event.id in suspicion.marked:
             return False
         transition = decide(Status.NEW, Happening.OWNER_DIED, event.attempt_count, self._.policy, was_alone=True)
         return transition.status is Status.ERROR

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from outboxd.backoff import Backoff
-from outboxd.errors import DatabaseUnavailableError, Failure, FailureKind, LeaseLostError
+from outboxd.errors import DatabaseUnavailableError, Failure, FailureKind, LeaseLostError, SinkUnavailableError
 from outboxd.model import Event, Status
 from outboxd.ports import Report
 from outboxd.settlement import Plan, plan
@@ -70,7 +70,11 @@ class Relay:
             return 1.0
         probing = self.circuit.cause is not None
         budget = min(self._limits.batch_bytes, self._limits.in_flight_bytes - self._bytes)
-        batch = await self._reader.next(1 if probing else self._limits.batch_size, budget)
+        try:
+            batch = await self._reader.next(1 if probing else self._limits.batch_size, budget)
+        except SinkUnavailableError as error:
+            self._note_trouble(error.failure)
+            return 0.0
         if batch is None:
             return self._limits.poll_interval
         self._launch(batch)

@@ -1,0 +1,64 @@
+"""MariaDB from the system's packages."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from typing import Final
+
+from outboxd.errors import OutboxdError
+
+PACKAGES: Final = ("mariadb-server-core", "mariadb-client-core")
+COMMAND: Final = ("apt-get", "install", "-y", "--no-install-recommends", *PACKAGES)
+ANNOUNCEMENT: Final = (
+    f"This machine has no MariaDB or MySQL server. Debian's packages {' and '.join(PACKAGES)} will be installed with "
+    "apt-get: programs only, no service is set up or started."
+)
+OR_YOUR_OWN: Final = "or name a database of your own with --database-url"
+
+
+def by_hand() -> str:
+    """What the user can do, as half a sentence."""
+    if shutil.which("apt-get"):
+        return f"as root: {' '.join(COMMAND)}; {OR_YOUR_OWN}"
+    examples = "`dnf install mariadb-server`, `brew install mariadb`"
+    return f"install MariaDB with this system's packages ({examples}), {OR_YOUR_OWN}"
+
+
+def possible() -> bool:
+    """Whether `install` has a chance: a Debian, and the right to install."""
+    return shutil.which("apt-get") is not None and _become_root() is not None
+
+
+def install() -> None:
+    """Installs; `ANNOUNCEMENT` should have been shown before. Raises OutboxdError with the command that the user may run."""
+    become_root = _become_root()
+    if shutil.which("apt-get") is None:
+        raise OutboxdError(f"neither mariadbd nor mysqld is installed; {by_hand()}")
+    if become_root is None:
+        raise OutboxdError(
+            f"neither mariadbd nor mysqld is installed, and sudo needs a password to install it; {by_hand()}"
+        )
+    apt = [*become_root, "env", "DEBIAN_FRONTEND=noninteractive"]
+    # A source that is out of reach must not keep us from the others: what counts is the installation.
+    _run([*apt, "apt-get", "-qq", "update"])
+    failure = _run([*apt, *COMMAND])
+    if failure is not None:
+        raise OutboxdError(f"the installation failed ({failure}); {by_hand()}")
+
+
+def _become_root() -> list[str] | None:
+    if os.geteuid() == 0:
+        return []
+    sudo = shutil.which("sudo")
+    if sudo and _run([sudo, "-n", "true"]) is None:
+        return [sudo, "-n"]
+    return None
+
+
+def _run(command: Sequence[str]) -> str | None:
+    """None, or the last line of what went wrong."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode == 0:
+        return None
+    return ((done.stderr or done.stdout).strip().splitlines() or ["no output"])[-1]

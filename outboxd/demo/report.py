@@ -1,0 +1,99 @@
+"""The account as a table, and as JSON."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.table import Table
+
+from outboxd.demo.ledger import Account
+
+
+def table(account: Account, *, terminal: bool) -> Table:
+    """What became of the events. Without frame and colours where it is no terminal."""
+    found = Table(box=box.ROUNDED if terminal else None, show_header=False, pad_edge=terminal)
+    found.add_column("what", no_wrap=True)
+    found.add_column("number", justify="right", no_wrap=True)
+    found.add_column("note", style="dim")
+    for what, number, note in _rows(account):
+        found.add_row(what, number, note)
+    return found
+
+
+def _rows(account: Account) -> list[tuple[str, str, str]]:
+    dead = sum(account.dead_letters.values())
+    rows = [
+        ("committed", _count(account.committed), "events, as the database confirmed them to the application"),
+        ("delivered", _count(account.delivered), "different ones, as a consumer of the topic saw them"),
+        ("missing", _zero(account.missing), "neither delivered nor, where that is due, a dead letter"),
+        ("out of order", _zero(account.out_of_order), "behind a younger event of the same aggregate"),
+        ("changed", _zero(account.changed), "key or payload is not what was committed"),
+        ("phantoms", _zero(account.phantoms), f"rolled back ({_count(account.rolled_back)} were), and yet delivered"),
+        ("duplicates", _count(account.duplicates), "allowed after a crash or an outage; event_id tells"),
+        ("dead letters", _count(dead), "events that can never be delivered"),
+    ]
+    rows += [
+        (f"  {escape(reason)}", _count(count), escape(account.errors[reason]))
+        for reason, count in sorted(account.dead_letters.items())
+    ]
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        note = "from the answer to COMMIT to the consumer" if name == "p50" else ""
+        rows.append((f"latency {name}", _milliseconds(account.latency(share)), note))
+    return rows
+
+
+def verdict(account: Account) -> str:
+    """One sentence, in rich's markup."""
+    if account.holds:
+        return (
+            "[bold green]Everything that was committed has arrived, in order, or is a dead letter with its reason.[/]"
+        )
+    wrong = {
+        "missing": account.missing,
+        "out of order": account.out_of_order,
+        "changed": account.changed,
+        "delivered without having been committed": account.phantoms,
+    }
+    return f"[bold red]{', '.join(f'{_count(number)} {what}' for what, number in wrong.items() if number)}.[/]"
+
+
+def show(console: Console, account: Account) -> None:
+    """Prints the table and the verdict."""
+    terminal = console.is_terminal
+    console.print(Group("", table(account, terminal=terminal)) if terminal else table(account, terminal=False))
+    console.print(verdict(account), highlight=False)
+
+
+def as_json(account: Account) -> dict[str, Any]:
+    """The same for programs. Latencies in milliseconds, null when nothing arrived."""
+    return {
+        "ok": account.holds,
+        "committed": account.committed,
+        "delivered": account.delivered,
+        "missing": account.missing,
+        "out_of_order": account.out_of_order,
+        "changed": account.changed,
+        "phantoms": account.phantoms,
+        "rolled_back": account.rolled_back,
+        "duplicates": account.duplicates,
+        "dead_letters": dict(account.dead_letters),
+        "latency_ms": {name: _rounded(account.latency(share)) for name, share in (("p50", 0.5), ("p99", 0.99))},
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"
+
+
+def _zero(number: int) -> str:
+    """A number that must be 0."""
+    return f"[{'red' if number else 'green'}]{_count(number)}[/]"
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:,.0f} ms"
