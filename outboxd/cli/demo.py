@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from typing import Final
 
 import click
 from rich.console import Console
@@ -20,6 +21,10 @@ except ModuleNotFoundError as error:
     if error.name != "confluent_kafka":
         raise
     raise OutboxdError("the demo needs librdkafka: pip install 'outboxd[demo]'") from error
+
+
+LOG_WIDTH: Final = 120
+"""Columns, where there is no terminal to tell."""
 
 
 @click.command("demo")
@@ -50,6 +55,7 @@ except ModuleNotFoundError as error:
 @click.option("--install", is_flag=True, help="Install MariaDB from Debian's packages, if it is missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; progress goes to stderr.")
 def command(
+    *,
     events: int,
     aggregates: int,
     rate: int,
@@ -69,6 +75,8 @@ def command(
     """
     began = time.monotonic()
     console = Console(stderr=as_json)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
     stage = Stage(console)
     program = None if database_url else _server(server, stage, install=install)
     try:

@@ -42,13 +42,11 @@ class Consumer:
 
     def start(self) -> None:
         """Begins to read. Raises BrokenError when the topic cannot be seen."""
-        try:
-            topics = self._consumer.list_topics(self._topic, timeout=ANSWER).topics
-        except KafkaException as error:
-            raise BrokenError(f"the consumer: {error.args[0].str()}") from error
-        self._partitions = [
-            TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in topics[self._topic].partitions
-        ]
+        deadline = time.monotonic() + ANSWER
+        while not self._partitions:
+            if time.monotonic() > deadline:
+                raise BrokenError(f"the consumer does not see the topic {self._topic}")
+            self._partitions = [TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in self._look()]
         self._consumer.assign(self._partitions)
         self._thread.start()
 
@@ -71,6 +69,13 @@ class Consumer:
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    def _look(self) -> list[int]:
+        """The topic's partitions; none as long as it is being made."""
+        try:
+            return list(self._consumer.list_topics(self._topic, timeout=ANSWER).topics[self._topic].partitions)
+        except KafkaException as error:
+            raise BrokenError(f"the consumer: {error.args[0].str()}") from error
 
     def _run(self) -> None:
         try:
@@ -103,7 +108,11 @@ class Consumer:
                 raise KafkaException(error)
             return
         headers = dict(message.headers() or [])
-        event_id, key = headers.get("event_id") or b"", message.key() or b""
-        arrival = Arrival(event_id.decode(), key.decode(), message.value() or b"", time.monotonic())
+        event_id, key, value = _text(headers.get("event_id")), _text(message.key()), message.value() or b""
+        arrival = Arrival(event_id, key, value, time.monotonic())
         self.arrivals.append(arrival)
         self.delivered.add(arrival.event_id)
+
+
+def _text(value: str | bytes | None) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""

@@ -28,6 +28,11 @@ class Program(NamedTuple):
     installer: str | None
     """MariaDB makes its data folder by a program of its own, MySQL by itself."""
 
+    @property
+    def product(self) -> str:
+        """`MariaDB` or `MySQL`."""
+        return "MariaDB" if self.installer else "MySQL"
+
 
 def find(named: str | None = None) -> Program | None:
     """The server of that name or path, else `mariadbd`, else `mysqld`; None where there is none."""
@@ -77,11 +82,12 @@ class PrivateDatabase:
             folder / "database.log",
         )
         try:
-            self.version = self._server.wait_for(self._ready, STARTING)
-            """As it tells it."""
+            version = self._server.wait_for(self._ready, STARTING)
         except BaseException:
             self.stop()
             raise
+        self.version = f"{program.product} {version.partition('-')[0]}"
+        """Product and number."""
 
     @property
     def url(self) -> str:

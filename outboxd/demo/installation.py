@@ -31,7 +31,7 @@ def possible() -> bool:
 
 
 def install() -> None:
-    """Installs; `ANNOUNCEMENT` should have been shown before. Raises OutboxdError with the command that the user may run."""
+    """Installs; `ANNOUNCEMENT` should have been shown before. Raises OutboxdError with the command to run."""
     become_root = _become_root()
     if shutil.which("apt-get") is None:
         raise OutboxdError(f"neither mariadbd nor mysqld is installed; {by_hand()}")

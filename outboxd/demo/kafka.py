@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import confluent_kafka
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from outboxd.config.kafka import KafkaSettings
 from outboxd.demo.broker import READY
@@ -16,8 +17,9 @@ from outboxd.demo.child import PYTHON, BrokenError, Child
 STARTING: Final = 20.0
 ANSWER: Final = 10.0
 PARTITIONS: Final = 6
-QUICK_FETCH: Final = {"fetch.wait.max.ms": 5}
-"""The mock cluster answers a fetch that finds nothing only after this time; a real broker, when something comes."""
+EMBEDDED: Final = {"allow.auto.create.topics": "true", "fetch.wait.max.ms": "5"}
+"""What a consumer of the mock cluster needs: it makes topics when they are asked for, and it answers a fetch that finds
+nothing only after the time given (a real broker, when something comes)."""
 
 
 class EmbeddedKafka:
@@ -61,7 +63,7 @@ def client_settings(settings: KafkaSettings) -> dict[str, Any]:
         "sasl.mechanism": settings.sasl_mechanism,
         "sasl.username": settings.sasl_username,
         "sasl.password": settings.sasl_password.get_secret_value(),
-        "log_level": "0",  # it would write across the progress bars
+        "log_level": "0",  # else it would write across the progress bars
     }
     return {key: str(value) for key, value in given.items() if value}
 

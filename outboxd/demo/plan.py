@@ -1,4 +1,4 @@
-"""What the application will do: transactions of a few events, some rolled back, some with an event beyond hope. Pure."""
+"""What the application will do: transactions of a few events, some rolled back, some with a hopeless event. Pure."""
 
 import random
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ ROLLED_BACK: Final = 0.05
 LARGEST: Final = 4
 """Events in a transaction, at most."""
 OF_EACH_FLAW: Final = 3
+"""Events that have it."""
 
 
 class Flaw(StrEnum):
@@ -18,6 +19,10 @@ class Flaw(StrEnum):
     TOPIC = "invalid_topic"
     SIZE = "message_too_large"
     HEADERS = "bad_headers"
+
+
+HOPELESS: Final = OF_EACH_FLAW * len(Flaw)
+"""Events that end as dead letters."""
 
 
 class Transaction(NamedTuple):
@@ -38,7 +43,7 @@ def orders(aggregates: int) -> list[str]:
 def transactions(events: int, aggregates: int, dice: random.Random) -> Iterator[Transaction]:
     """Transactions that commit `events` events between them, a few of them with a flaw."""
     names = orders(aggregates)
-    flaws = dict(zip(dice.sample(range(events), OF_EACH_FLAW * len(Flaw)), [*Flaw] * OF_EACH_FLAW, strict=True))
+    flaws = dict(zip(dice.sample(range(events), HOPELESS), [*Flaw] * OF_EACH_FLAW, strict=True))
     committed = 0
     while committed < events:
         size = min(dice.randint(1, LARGEST), events - committed)

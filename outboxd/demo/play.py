@@ -14,7 +14,7 @@ from outboxd.demo.consumer import Consumer
 from outboxd.demo.daemon import Daemon
 from outboxd.demo.interrupts import interruptible
 from outboxd.demo.ledger import Account, DeadLetter, account
-from outboxd.demo.plan import transactions
+from outboxd.demo.plan import HOPELESS, transactions
 from outboxd.demo.scene import Scene, Servers, set_up
 from outboxd.demo.stage import Stage
 from outboxd.store.session import describe
@@ -76,7 +76,8 @@ def _enter(scene: Scene, aggregates: int, stage: Stage, stack: ExitStack) -> _Ca
 def _watch(scene: Scene, cast: _Cast, script: Script, stage: Stage) -> None:
     """Until every event is where it belongs, or nothing has moved for too long."""
     what = f"{script.events:,} events of {script.aggregates:,} orders, committed by {CONNECTIONS} connections"
-    with stage.bars(what, script.events) as update:
+    totals = {"committed": script.events, "delivered": script.events - HOPELESS, "dead letters": HOPELESS}
+    with stage.bars(what, totals) as update:
         dice = random.Random()  # noqa: S311 - which order gets an event is no secret
         cast.application.start(transactions(script.events, script.aggregates, dice), script.rate)
         seen, since = (0, 0, 0), time.monotonic()
@@ -86,7 +87,7 @@ def _watch(scene: Scene, cast: _Cast, script: Script, stage: Stage) -> None:
             written = cast.application.finished
             ledger, delivered = cast.application.ledger, cast.consumer.delivered
             now = (len(ledger.committed), len(delivered), len(_dead_letters(scene, cast)))
-            update(*now)
+            update(now)
             if written and now[1] + now[2] >= now[0]:
                 return
             if now != seen:

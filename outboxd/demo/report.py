@@ -16,31 +16,38 @@ def table(account: Account, *, terminal: bool) -> Table:
     found.add_column("what", no_wrap=True)
     found.add_column("number", justify="right", no_wrap=True)
     found.add_column("note", style="dim")
-    for what, number, note in _rows(account):
-        found.add_row(what, number, note)
+    for rows in (_events(account), _dead_letters(account), _latencies(account)):
+        for row in rows:
+            found.add_row(*row)
+        found.add_section()
     return found
 
 
-def _rows(account: Account) -> list[tuple[str, str, str]]:
-    dead = sum(account.dead_letters.values())
-    rows = [
-        ("committed", _count(account.committed), "events, as the database confirmed them to the application"),
-        ("delivered", _count(account.delivered), "different ones, as a consumer of the topic saw them"),
-        ("missing", _zero(account.missing), "neither delivered nor, where that is due, a dead letter"),
+def _events(account: Account) -> list[tuple[str, str, str]]:
+    return [
+        ("committed", _count(account.committed), "as the database confirmed to the application"),
+        ("delivered", _count(account.delivered), "as a consumer of the topic saw them"),
+        ("missing", _zero(account.missing), "neither delivered nor rightly a dead letter"),
         ("out of order", _zero(account.out_of_order), "behind a younger event of the same aggregate"),
         ("changed", _zero(account.changed), "key or payload is not what was committed"),
-        ("phantoms", _zero(account.phantoms), f"rolled back ({_count(account.rolled_back)} were), and yet delivered"),
-        ("duplicates", _count(account.duplicates), "allowed after a crash or an outage; event_id tells"),
-        ("dead letters", _count(dead), "events that can never be delivered"),
+        ("rolled back, delivered", _zero(account.phantoms), f"of {_count(account.rolled_back)} that were rolled back"),
+        ("duplicates", _count(account.duplicates), "may come after a crash or an outage"),
     ]
-    rows += [
-        (f"  {escape(reason)}", _count(count), escape(account.errors[reason]))
+
+
+def _dead_letters(account: Account) -> list[tuple[str, str, str]]:
+    total = sum(account.dead_letters.values())
+    return [("dead letters", _count(total), "events that can never be delivered")] + [
+        (f"  {escape(reason)}", _count(count), _sentence(account.errors[reason]))
         for reason, count in sorted(account.dead_letters.items())
     ]
-    for name, share in (("p50", 0.5), ("p99", 0.99)):
-        note = "from the answer to COMMIT to the consumer" if name == "p50" else ""
-        rows.append((f"latency {name}", _milliseconds(account.latency(share)), note))
-    return rows
+
+
+def _latencies(account: Account) -> list[tuple[str, str, str]]:
+    return [
+        ("latency p50", _milliseconds(account.latency(0.5)), "from the answer to COMMIT to the consumer"),
+        ("latency p99", _milliseconds(account.latency(0.99)), ""),
+    ]
 
 
 def verdict(account: Account) -> str:
@@ -62,7 +69,7 @@ def show(console: Console, account: Account) -> None:
     """Prints the table and the verdict."""
     terminal = console.is_terminal
     console.print(Group("", table(account, terminal=terminal)) if terminal else table(account, terminal=False))
-    console.print(verdict(account), highlight=False)
+    console.print(verdict(account), highlight=False, soft_wrap=True)
 
 
 def as_json(account: Account) -> dict[str, Any]:
@@ -74,12 +81,17 @@ def as_json(account: Account) -> dict[str, Any]:
         "missing": account.missing,
         "out_of_order": account.out_of_order,
         "changed": account.changed,
-        "phantoms": account.phantoms,
         "rolled_back": account.rolled_back,
+        "rolled_back_delivered": account.phantoms,
         "duplicates": account.duplicates,
         "dead_letters": dict(account.dead_letters),
         "latency_ms": {name: _rounded(account.latency(share)) for name, share in (("p50", 0.5), ("p99", 0.99))},
     }
+
+
+def _sentence(error: str) -> str:
+    """What is wrong, without the code, which stands beside it, and without the cure."""
+    return escape(error.partition(": ")[2].partition("; ")[0])
 
 
 def _rounded(seconds: float | None) -> float | None:

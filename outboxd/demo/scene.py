@@ -15,7 +15,7 @@ from outboxd.config.settings import DEFAULT_SOURCE, SourceSettings
 from outboxd.demo.child import BrokenError
 from outboxd.demo.daemon import environment, migrate
 from outboxd.demo.database import PrivateDatabase, Program
-from outboxd.demo.kafka import QUICK_FETCH, EmbeddedKafka, Topic, client_settings
+from outboxd.demo.kafka import EMBEDDED, EmbeddedKafka, Topic, client_settings
 from outboxd.demo.stage import Stage
 from outboxd.store.engine import open_engine
 from outboxd.store.version import version_table
@@ -74,7 +74,7 @@ def set_up(servers: Servers, stage: Stage, stack: ExitStack) -> Scene:
         private.append(broker)
         kafka = broker.bootstrap
     settings, environ = settle(servers, url, kafka, events)
-    client = client_settings(settings.kafka) | ({} if servers.kafka else QUICK_FETCH)
+    client = client_settings(settings.kafka) | ({} if servers.kafka else EMBEDDED)
     scene = Scene(folder, settings, environ, _engine(settings), client, topic, orders, tuple(private))
     _migrate(scene, stage, stack if servers.database_url else None)
     if servers.kafka:
@@ -109,7 +109,7 @@ def _start_database(program: Program | None, folder: Path, stage: Stage, stack: 
     with stage.step("a private database") as done:
         database = PrivateDatabase(program, folder)
         stack.callback(database.stop)
-        done(f"a private database, {database.version}, in {folder}")
+        done(f"a private {database.version} in {folder}")
     return database
 
 
@@ -123,14 +123,14 @@ def _start_kafka(folder: Path, stage: Stage, stack: ExitStack) -> EmbeddedKafka:
 
 def _migrate(scene: Scene, stage: Stage, stack: ExitStack | None) -> None:
     """With a stack, which means a database of the user's own, the tables are dropped at the end."""
-    names = scene.settings.tables.names
+    names, place = scene.settings.tables.names, scene.settings.database.place
     with stage.step("outboxd migrate") as done:
         try:
             migrate(scene.environ, scene.folder)
         finally:
             if stack is not None:
                 stack.callback(_drop, scene.engine, (*names, version_table(names), scene.orders))
-        done(f"outboxd migrate: {names.events} and its tables in {scene.settings.database.place}")
+        done(f"outboxd migrate: {names.events} and its tables" + (f" in {place}" if stack else ""))
 
 
 def _engine(settings: SourceSettings) -> Engine:

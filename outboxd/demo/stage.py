@@ -1,7 +1,7 @@
 """What the user sees meanwhile: a line a step, and bars while events flow. Plain lines where it is no terminal."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -35,8 +35,8 @@ class Stage:
         self._done(outcome[-1], time.monotonic() - began)
 
     @contextmanager
-    def bars(self, doing: str, total: int) -> Iterator[Callable[[int, int, int], None]]:
-        """As `step`, with bars; the block calls what it is given with events committed, delivered, dead letters."""
+    def bars(self, doing: str, totals: Mapping[str, int]) -> Iterator[Callable[[Sequence[int]], None]]:
+        """As `step`, with a bar for each total; the block calls what it is given with how far each is."""
         began = time.monotonic()
         progress = Progress(
             TextColumn("  {task.description}"),
@@ -49,14 +49,12 @@ class Stage:
             transient=True,
         )
         with progress:
-            tasks = [progress.add_task(name, total=total, pace="") for name in ("committed", "delivered")]
-            dead = progress.add_task("dead letters", total=None, pace="")
+            tasks = [progress.add_task(name, total=total, pace="") for name, total in totals.items()]
 
-            def update(*numbers: int) -> None:
-                pace = [f"{number / max(0.1, time.monotonic() - began):,.0f}/s" for number in numbers]
-                for task, number, text in zip(tasks, numbers, pace, strict=False):
-                    progress.update(task, completed=number, pace=text)
-                progress.update(dead, completed=numbers[-1])
+            def update(numbers: Sequence[int]) -> None:
+                seconds = max(0.1, time.monotonic() - began)
+                for task, number in zip(tasks, numbers, strict=True):
+                    progress.update(task, completed=number, pace=f"{number / seconds:,.0f}/s")
 
             yield update
         self._done(doing, time.monotonic() - began)

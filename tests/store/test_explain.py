@@ -1,0 +1,126 @@
+"""How both servers execute every recurring statement, with 200,000 sent rows in the table."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pymysql
+import pytest
+
+from outboxd.model import Status, TableNames
+from outboxd.store.migrator import Migrator
+from outboxd.store.statements import LANE_INDEX, Statements
+from tests.conftest import Database
+from tests.servers.sql import SqlServer
+
+SENT = 200_000
+LANES = range(64)
+IDS = range(1, 1001)
+AGE = (60_000_000,)
+
+FILL = """
+INSERT INTO outbox_events (event_id, event_type, aggregate_type, aggregate_id, topic, payload, status, next_attempt_at)
+SELECT UUID(), 'created', 'order', CONCAT('order-', seq MOD 1000), 'orders', '{"n": 1}', %s, %s FROM numbers LIMIT %s
+"""
+
+
+@pytest.fixture(scope="module")
+def full(database_server: SqlServer) -> Iterator[Database]:
+    """Sent rows, and a few of every other status."""
+    database_server.start()
+    database_server.create_database("explain")
+    full = Database(database_server, "explain")
+    Migrator(full.url, TableNames()).upgrade()
+    with full.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE numbers (seq INT PRIMARY KEY)")
+        cursor.executemany("INSERT INTO numbers VALUES (%s)", [(number,) for number in range(1000)])
+        connection.begin()
+        cursor.execute(
+            "INSERT INTO numbers SELECT a.seq + 1000 * (b.seq + 1) FROM numbers a, numbers b WHERE b.seq < 199"
+        )
+        cursor.execute(FILL, (Status.SENT, None, SENT))
+        for status in (Status.NEW, Status.ERROR, Status.PROCESSING):
+            cursor.execute(FILL, (status, None, 2000))
+        cursor.execute(FILL, (Status.RETRY, "2037-01-01", 2000))
+        cursor.execute(FILL, (Status.RETRY, "2020-01-01", 1000))
+        connection.commit()
+        cursor.execute("ANALYZE TABLE outbox_events")
+    yield full
+    database_server.drop_database("explain")
+
+
+def statements(mariadb: bool) -> dict[str, tuple[str, tuple[Any, ...]]]:
+    """Every statement that runs again and again, with values."""
+    made = Statements(TableNames(), mariadb=mariadb, inline_bytes=8192, keep_sent=True)
+    deleting = Statements(TableNames(), mariadb=mariadb, inline_bytes=8192, keep_sent=False)
+    return {
+        "read": (made.read(LANES, 1000), ()),
+        "read one lane": (made.read([3], 1000), ()),
+        "payloads": (made.payloads(IDS), ()),
+        "signatures": (made.signatures(LANES), ()),
+        "dated": (made.dated(3), ()),
+        "blocked": (made.blocked(3), ()),
+        "sent": (made.sent(IDS), ()),
+        "sent, deleting": (deleting.sent(IDS), ()),
+        "fence": (made.fence(), ("instance",)),
+        "retry": (made.reject(IDS, Status.RETRY, 1, retry=True), (1, "code: text")),
+        "error": (made.reject(IDS, Status.ERROR, 1, retry=False), ("code: text",)),
+        "due_of": (made.due_of(1), ()),
+        "hold": (made.hold(IDS), ("2037-01-01",)),
+        "mark_suspects": (made.mark_suspects(IDS), ()),
+        "due_lanes": (made.due_lanes(LANES), ()),
+        "due": (made.due(3, 1000), ()),
+        "promote": (made.promote(IDS), ()),
+        "dated_ids": (made.dated_ids(3, 1000), ()),
+        "undate": (made.undate(IDS), ()),
+        "stuck": (made.stuck(LANES, 1000), AGE),
+        "release": (made.release(IDS, Status.NEW), ("text",)),
+        "failed": (made.failed(LANES, (-1, 0), 1000), ()),
+        "lock_failed": (made.lock_failed(IDS), ()),
+        "copy_dead": (made.copy_dead(IDS), ("code",)),
+        "delete_moved": (made.delete_moved(IDS), ()),
+        "old_sent": (made.old_sent(1000, 1000), AGE * 2),
+        "old_dead": (made.old_dead(1000, 1000), AGE * 2),
+        "delete_sent": (made.delete_sent(IDS), ()),
+        "delete_dead": (made.delete_dead(IDS), ()),
+        "count": (made.count(Status.NEW, LANES, 100_000), ()),
+        "heads": (made.heads(Status.NEW, LANES), ()),
+    }
+
+
+def test_no_statement_is_forgotten() -> None:
+    """Whatever builds SQL in `Statements` is explained here."""
+    built = {name for name, value in vars(Statements).items() if callable(value) and not name.startswith("_")}
+    explained = {name.split(",")[0].split(" ")[0] for name in statements(False)}
+    assert built == (explained - {"retry", "error"}) | {"reject"}
+
+
+@pytest.mark.parametrize("name", statements(False))
+def test_an_index_range_no_sort_and_no_full_scan(full: Database, name: str) -> None:
+    """By EXPLAIN of MariaDB 10.11 and MySQL 9.7."""
+    mariadb = full.server.name == "MariaDB"
+    statement, values = statements(mariadb)[name]
+    with full.connect() as connection:
+        steps = explained(connection, statement, values)
+    for step in steps:
+        # The table that an INSERT fills is not searched, nor is a derived one.
+        if step["table"] is None or step["table"].startswith("<") or step["select_type"] == "INSERT":
+            continue
+        extra = step["Extra"] or ""
+        assert step["type"] in {"range", "ref", "eq_ref", "const"}, (step, statement[:200])
+        assert "filesort" not in extra, (step, statement[:200])
+        if "lane" in (step["key"] or ""):
+            assert step["key"] == LANE_INDEX
+
+
+def explained(connection: "pymysql.Connection[Any]", statement: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """The rows of EXPLAIN in their traditional form."""
+    with connection.cursor(pymysql.cursors.DictCursor) as cursor:
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        if connection.server_version and "MariaDB" not in str(connection.server_version):
+            cursor.execute("SET SESSION explain_format = 'TRADITIONAL'")
+        cursor.execute(f"EXPLAIN {statement}", values or None)
+        steps: list[dict[str, Any]] = list(cursor.fetchall())
+    assert steps
+    print(json.dumps(steps, indent=1, default=str))
+    return steps
