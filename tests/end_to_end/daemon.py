@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -29,7 +30,18 @@ def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -
 class Daemon:
     """`outboxd run`. Settings are environment variables without their prefix: `RETRY__MAX_ATTEMPTS="5"`."""
 
-    def __init__(self, database_url: str, bootstrap: str, extra: Mapping[str, str] | None = None, **settings: str):
+    def __init__(
+        self,
+        database_url: str,
+        bootstrap: str,
+        extra: Mapping[str, str] | None = None,
+        *,
+        program: Sequence[str] = (sys.executable, "-m", "outboxd"),
+        cwd: Path | None = None,
+        **settings: str,
+    ) -> None:
+        self._command = [*program, "run"]
+        self._cwd = cwd
         defaults = {"HTTP__PORT": "0", "LEASE__TTL": "3s", "DEAD_LETTERS__INTERVAL": "100ms", "LOG__FORMAT": "json"}
         given = {"DATABASE_URL": database_url, "KAFKA__BOOTSTRAP_SERVERS": bootstrap} | defaults | settings
         clean = {key: value for key, value in os.environ.items() if not key.startswith("OUTBOXD_")}
@@ -41,7 +53,8 @@ class Daemon:
     def start(self) -> Self:
         """Starts the process."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "outboxd", "run"],
+            self._command,
+            cwd=self._cwd,
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
