@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import confluent_kafka
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from outboxd.demo.child import BrokenError
 from outboxd.demo.ledger import Arrival
@@ -33,9 +32,9 @@ class Consumer:
         self.arrivals: list[Arrival] = []
         self.delivered: set[str] = set()
         """The event ids that arrived."""
-        self._client = dict(client)
+        self._client = {**client, "group.id": topic, "enable.auto.commit": False}
         self._topic = topic
-        self._consumer = confluent_kafka.Consumer({**client, "group.id": topic, "enable.auto.commit": False})
+        self._consumer = confluent_kafka.Consumer(self._client)
         self._partitions: list[TopicPartition] = []
         self._ending = threading.Event()
         self._abandoned = threading.Event()
@@ -92,15 +91,27 @@ class Consumer:
     def _read_to_end(self) -> None:
         if self._abandoned.is_set():
             return
-        # On a connection of its own: behind the consumer's fetches each question would wait for half a second.
-        asked = AdminClient(self._client).list_offsets(dict.fromkeys(self._partitions, OffsetSpec.latest()))
-        ends = {partition: answer.result(ANSWER).offset for partition, answer in asked.items()}
+        ends = self._ends()
         deadline = time.monotonic() + ANSWER
-        while time.monotonic() < deadline and not self._abandoned.is_set():
-            positions = self._consumer.position(list(ends))
-            if all(position.offset >= ends[position] or ends[position] == 0 for position in positions):
+        while self._behind(ends):
+            if time.monotonic() > deadline or self._abandoned.is_set():
                 return
             self._take()
+
+    def _ends(self) -> dict[int, int]:
+        """Where the partitions end.
+
+        Asked on a connection of its own: behind the consumer's fetches each question would wait for half a second.
+        """
+        other = confluent_kafka.Consumer(self._client)
+        try:
+            return {each.partition: other.get_watermark_offsets(each, timeout=ANSWER)[1] for each in self._partitions}
+        finally:
+            other.close()
+
+    def _behind(self, ends: Mapping[int, int]) -> bool:
+        """A position is negative before the first message."""
+        return any(max(0, each.offset) < ends[each.partition] for each in self._consumer.position(self._partitions))
 
     def _take(self) -> None:
         message = self._consumer.poll(POLL)

@@ -212,9 +212,10 @@ def test_sent_rows_and_dead_letters_go_when_they_are_old_enough(
         for number in range(5):
             insert(connection, Ledger(), f"fresh-{number}", name)
         daemon(RETENTION__SENT="1h", RETENTION__DEAD_LETTERS="1h", RETENTION__INTERVAL="100ms")
+        until(lambda: count("status = 1 AND created_at > %s", old) == 5, "the fresh ones are sent")
         until(lambda: count() == 6, "the old sent rows are gone")
         assert count("event_id = %s", waiting) == 1
-        assert count("status = 1") == 5
+        until(lambda: count(table="outbox_deadletters") == 1, "the failed one is a dead letter")
         assert count("reason = 'told' AND created_at = %s", old, table="outbox_deadletters") == 1
         with connection.cursor() as cursor:
             cursor.execute("UPDATE outbox_deadletters SET moved_at = NOW() - INTERVAL 2 HOUR")
