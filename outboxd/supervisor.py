@@ -18,6 +18,9 @@ CONNECT: Final = Backoff(base=0.5, max=10.0, jitter=0.3)
 
 SECOND_SIGNAL: Final = 130
 
+ECHO: Final = 0.2
+"""Seconds within which a second signal is the first one again: `timeout`, and shells, send it to process and group."""
+
 
 class Crew(Protocol):
     """What a source runs."""
@@ -48,6 +51,7 @@ class Supervisor:
         self._sources: dict[str, Source] = {}
         self._missing: dict[str, str] = dict.fromkeys(openers, "not connected yet")
         self._stop = asyncio.Event()
+        self._signalled_at = 0.0
 
     async def run(self) -> None:
         """Until a signal. Raises what makes a source impossible: SchemaError, UnsupportedServerError, ConfigError."""
@@ -95,9 +99,13 @@ class Supervisor:
             loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: signal.Signals) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._stop.is_set() and now - self._signalled_at < ECHO:
+            return
         if self._stop.is_set():
             log.warning("daemon.aborted", signal=number.name)
             os._exit(SECOND_SIGNAL)
+        self._signalled_at = now
         log.info("daemon.stopping", signal=number.name)
         systemd.notify(stopping=True)
         self._stop.set()

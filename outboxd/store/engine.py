@@ -67,7 +67,13 @@ def open_engine(url: str, options: ConnectOptions | None = None) -> Engine:
     }
     arguments |= _tls(parsed.get_driver_name(), options)
     # Raw statements carry their values inline or as %s; nothing is prepared, so the driver's own format is used.
-    engine = create_engine(parsed, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=arguments)
+    try:
+        engine = create_engine(parsed, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=arguments)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"database.url: the driver {parsed.get_driver_name()} is not installed; "
+            f"pip install 'outboxd[{parsed.get_driver_name()}]', or write mysql+pymysql://"
+        ) from error
     event.listen(engine, "handle_error", _read_only_is_disconnect)
     event.listen(engine, "connect", _prepare_session)
     return engine

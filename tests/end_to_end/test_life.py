@@ -55,7 +55,11 @@ def test_a_second_signal_ends_it_at_once(outbox: Database, kafka: Kafka, topic: 
             insert(connection, Ledger(), "order-1", name)
         until(lambda: running.metric("outbox_in_flight_events") == 1, "the event is in flight")
         running.signal(signal.SIGTERM)
+        running.signal(signal.SIGTERM)  # an echo, as `timeout` makes it
         running.wait_for("daemon.stopping")
+        until(lambda: running.get("/readyz").json()["checks"]["daemon"] == "stopping", "it is on its way")
+        time.sleep(0.3)  # longer than an echo takes
+        assert running.process.poll() is None
         running.signal(signal.SIGTERM)
         assert running.wait(5) == 130
     finally:
