@@ -199,7 +199,8 @@ class Statements:
     def delete_moved(self, ids: Iterable[int]) -> str:
         """Deletes rows in error whose copy is there."""
         return (
-            f"DELETE e FROM {self.events} AS e STRAIGHT_JOIN {self.dead} AS d ON d.id = e.id AND d.event_id = e.event_id "
+            f"DELETE e FROM {self.events} AS e STRAIGHT_JOIN {self.dead} AS d "
+            f"ON d.id = e.id AND d.event_id = e.event_id "
             f"WHERE e.id IN ({integers(ids)}) AND e.status = {Status.ERROR:d}"
         )
 
