@@ -45,7 +45,7 @@ test: servers ## Run all tests, against real MariaDB, MySQL and Kafka.
 	$(BIN)/python -m pytest $(ARGS)
 
 demo: venv ## Watch outboxd deliver the events of an application, with everything it needs.
-	$(BIN)/outboxd demo $(ARGS)
+	$(BIN)/outboxd demo --install $(ARGS)
 
 bench-quick: servers ## Compare the daemon with a bare loop; about two minutes.
 	$(BIN)/python -m bench.quick $(ARGS)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from tests.conftest import Database
@@ -98,10 +98,17 @@ def test_a_broken_download_is_not_taken_for_a_server(tmp_path: Path, monkeypatch
 
 
 def _end_offset(kafka: Kafka, topic: str) -> int:
-
+    """Asked again while the broker, just back, says that the asker knows a leader epoch that it does not."""
     admin = kafka.admin()
     partition = TopicPartition(topic, 0)
-    return int(admin.list_offsets({partition: OffsetSpec.latest()})[partition].result(30).offset)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return int(admin.list_offsets({partition: OffsetSpec.latest()})[partition].result(30).offset)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_LEADER_EPOCH or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _alive(pid: int) -> bool:

@@ -40,15 +40,13 @@ LOG_WIDTH: Final = 120
 @click.option(
     "--database-url",
     metavar="URL",
-    envvar="OUTBOXD_DEMO_DATABASE_URL",
+    envvar="DEMO_DATABASE_URL",
     show_envvar=True,
     help="A database of your own, in place of a private one. The demo makes tables of its own in it, and drops them.",
 )
 @click.option(
     "--kafka",
     metavar="HOST:PORT,...",
-    envvar="OUTBOXD_DEMO_KAFKA",
-    show_envvar=True,
     help="Brokers of your own, in place of an embedded one. The demo makes a topic of its own, and deletes it.",
 )
 @click.option("--server", metavar="PROGRAM", help="The mariadbd or mysqld for the private database.")
@@ -100,21 +98,22 @@ def _server(named: str | None, stage: Stage, *, install: bool) -> database.Progr
     program = database.find(named)
     if program is None and named:
         raise OutboxdError("--server: there is no such program, or mariadb-install-db, which it needs, is missing")
-    if program is None and (install or _agreed(stage)):
-        if install:
-            stage.say(installation.ANNOUNCEMENT)
-        with stage.step("installing MariaDB") as done:
-            installation.install()
-            done("MariaDB is installed")
+    if program is None:
+        _install(stage, agreed=install)
         program = database.find()
     if program is None:
-        raise OutboxdError(f"neither mariadbd nor mysqld is installed; {installation.by_hand()}")
+        raise installation.MissingServerError
     return program
 
 
-def _agreed(stage: Stage) -> bool:
-    """Asks, where there is somebody to ask, and something that can be done."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty() and installation.possible()):
-        return False
+def _install(stage: Stage, *, agreed: bool) -> None:
+    """Says what it is about to do, and asks, where that was not agreed to before and there is somebody to ask."""
+    installation.check()
+    if not agreed and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise installation.MissingServerError
     stage.say(installation.ANNOUNCEMENT)
-    return click.confirm("Install them now?", default=True, err=True)
+    if not agreed and not click.confirm("Install them now?", default=True, err=True):
+        raise installation.MissingServerError
+    with stage.step("installing MariaDB") as done:
+        installation.install()
+        done("MariaDB is installed")

@@ -17,34 +17,36 @@ ANNOUNCEMENT: Final = (
 OR_YOUR_OWN: Final = "or name a database of your own with --database-url"
 
 
-def by_hand() -> str:
-    """What the user can do, as half a sentence."""
-    if shutil.which("apt-get"):
-        return f"as root: {' '.join(COMMAND)}; {OR_YOUR_OWN}"
-    examples = "`dnf install mariadb-server`, `brew install mariadb`"
-    return f"install MariaDB with this system's packages ({examples}), {OR_YOUR_OWN}"
+class MissingServerError(OutboxdError):
+    """There is no server, and none is installed; the text says why, if that is not plain, and the cure."""
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(f"neither mariadbd nor mysqld is installed{why}; {_by_hand()}")
 
 
-def possible() -> bool:
-    """Whether `install` has a chance: a Debian, and the right to install."""
-    return shutil.which("apt-get") is not None and _become_root() is not None
+def check() -> None:
+    """Raises MissingServerError where `install` has no chance: not on a Debian, or not for this user."""
+    if shutil.which("apt-get") is None:
+        raise MissingServerError
+    if _become_root() is None:
+        raise MissingServerError(", and installing it needs root, or sudo without a password")
 
 
 def install() -> None:
-    """Installs; `ANNOUNCEMENT` should have been shown before. Raises OutboxdError with the command to run."""
-    become_root = _become_root()
-    if shutil.which("apt-get") is None:
-        raise OutboxdError(f"neither mariadbd nor mysqld is installed; {by_hand()}")
-    if become_root is None:
-        raise OutboxdError(
-            f"neither mariadbd nor mysqld is installed, and sudo needs a password to install it; {by_hand()}"
-        )
-    apt = [*become_root, "env", "DEBIAN_FRONTEND=noninteractive"]
+    """Installs, silently. Raises MissingServerError with apt-get's own words."""
+    apt = [*(_become_root() or []), "env", "DEBIAN_FRONTEND=noninteractive"]
     # A source that is out of reach must not keep us from the others: what counts is the installation.
     _run([*apt, "apt-get", "-qq", "update"])
     failure = _run([*apt, *COMMAND])
     if failure is not None:
-        raise OutboxdError(f"the installation failed ({failure}); {by_hand()}")
+        raise MissingServerError(f", and installing it failed ({failure})")
+
+
+def _by_hand() -> str:
+    if shutil.which("apt-get"):
+        return f"as root: {' '.join(COMMAND)}; {OR_YOUR_OWN}"
+    examples = "`dnf install mariadb-server`, `brew install mariadb`"
+    return f"install MariaDB with this system's packages ({examples}), {OR_YOUR_OWN}"
 
 
 def _become_root() -> list[str] | None:

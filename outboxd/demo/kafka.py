@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,7 +77,12 @@ class Topic:
         self._admin = AdminClient(dict(client))
         self._name = name
         self._ask(self._admin.create_topics([NewTopic(name, PARTITIONS, -1)])[name], "cannot be created")
-        self._await_leaders()
+        try:
+            self._await_leaders()
+        except BaseException:
+            with suppress(BrokenError):
+                self.delete()
+            raise
 
     def delete(self) -> None:
         """Deletes it. Raises BrokenError."""

@@ -25,11 +25,11 @@ def table(account: Account, *, terminal: bool) -> Table:
 
 def _events(account: Account) -> list[tuple[str, str, str]]:
     return [
-        ("committed", _count(account.committed), "as the database confirmed to the application"),
+        ("committed", _count(account.committed), "as the database confirmed them"),
         ("delivered", _count(account.delivered), "as a consumer of the topic saw them"),
-        ("missing", _zero(account.missing), "neither delivered nor rightly a dead letter"),
-        ("out of order", _zero(account.out_of_order), "behind a younger event of the same aggregate"),
-        ("changed", _zero(account.changed), "key or payload is not what was committed"),
+        ("missing", _zero(account.missing), "neither delivered nor a due dead letter"),
+        ("out of order", _zero(account.out_of_order), "behind a younger event of its aggregate"),
+        ("changed", _zero(account.changed), "another key or payload than committed"),
         ("rolled back, delivered", _zero(account.phantoms), f"of {_count(account.rolled_back)} that were rolled back"),
         ("duplicates", _count(account.duplicates), "may come after a crash or an outage"),
     ]
@@ -45,7 +45,7 @@ def _dead_letters(account: Account) -> list[tuple[str, str, str]]:
 
 def _latencies(account: Account) -> list[tuple[str, str, str]]:
     return [
-        ("latency p50", _milliseconds(account.latency(0.5)), "from the answer to COMMIT to the consumer"),
+        ("latency p50", _milliseconds(account.latency(0.5)), "from COMMIT's answer to the consumer"),
         ("latency p99", _milliseconds(account.latency(0.99)), ""),
     ]
 
@@ -53,9 +53,7 @@ def _latencies(account: Account) -> list[tuple[str, str, str]]:
 def verdict(account: Account) -> str:
     """One sentence, in rich's markup."""
     if account.holds:
-        return (
-            "[bold green]Everything that was committed has arrived, in order, or is a dead letter with its reason.[/]"
-        )
+        return "[bold green]Every committed event arrived, in order, or is a dead letter with its reason.[/]"
     wrong = {
         "missing": account.missing,
         "out of order": account.out_of_order,

@@ -2,12 +2,13 @@
 
 import secrets
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from outboxd.composition import connect_options
 from outboxd.config.load import load
@@ -18,6 +19,7 @@ from outboxd.demo.database import PrivateDatabase, Program
 from outboxd.demo.kafka import EMBEDDED, EmbeddedKafka, Topic, client_settings
 from outboxd.demo.stage import Stage
 from outboxd.store.engine import open_engine
+from outboxd.store.session import describe
 from outboxd.store.version import version_table
 
 PLACEHOLDER_URL: Final = "mysql://root@localhost/shop"
@@ -117,7 +119,7 @@ def _start_kafka(folder: Path, stage: Stage, stack: ExitStack) -> EmbeddedKafka:
     with stage.step("an embedded Kafka") as done:
         broker = EmbeddedKafka(folder)
         stack.callback(broker.stop)
-        done(f"an embedded Kafka, the mock cluster of {broker.version}, at {broker.bootstrap}")
+        done(f"an embedded Kafka: the mock cluster of {broker.version}")
     return broker
 
 
@@ -127,17 +129,25 @@ def _migrate(scene: Scene, stage: Stage, stack: ExitStack | None) -> None:
     with stage.step("outboxd migrate") as done:
         try:
             migrate(scene.environ, scene.folder)
-        finally:
+        except BaseException:
             if stack is not None:
-                stack.callback(_drop, scene.engine, (*names, version_table(names), scene.orders))
+                with suppress(BrokenError):  # what kept it from making tables may keep us from dropping them
+                    _drop(scene)
+            raise
+        if stack is not None:
+            stack.callback(_drop, scene)
         done(f"outboxd migrate: {names.events} and its tables" + (f" in {place}" if stack else ""))
+
+
+def _drop(scene: Scene) -> None:
+    names = scene.settings.tables.names
+    try:
+        with scene.engine.connect() as connection:
+            for table in (*names, version_table(names), scene.orders):
+                connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
+    except DBAPIError as error:
+        raise BrokenError(f"drop the tables {names.events}* yourself: {describe(error)}") from error
 
 
 def _engine(settings: SourceSettings) -> Engine:
     return open_engine(settings.database.url.get_secret_value(), connect_options(settings))
-
-
-def _drop(engine: Engine, tables: tuple[str, ...]) -> None:
-    with engine.connect() as connection:
-        for table in tables:
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
