@@ -93,8 +93,8 @@ def _watch(scene: Scene, cast: _Cast, script: Script, stage: Stage) -> None:
             if now != seen:
                 seen, since = now, time.monotonic()
             time.sleep(GLANCE)
-    if not cast.application.finished:
-        raise BrokenError(f"the application could not commit anything for {PATIENCE:.0f} s", cast.daemon.tail)
+        if not cast.application.finished:
+            raise BrokenError(f"the application could not commit anything for {PATIENCE:.0f} s", cast.daemon.tail)
 
 
 def _conclude(scene: Scene, cast: _Cast, stage: Stage) -> Account:
