@@ -10,7 +10,7 @@ from outboxd.errors import ConfigError
 from outboxd.lifecycle import RetryPolicy
 from outboxd.ports import Sink
 from outboxd.pulse import Pulse
-from outboxd.store.engine import ConnectOptions
+from outboxd.store.engine import connect_options
 from outboxd.store.store import Store, open_store
 from outboxd.telemetry.metrics import Metrics
 from outboxd.workers.crew import Crew, Ports, Terms
@@ -62,23 +62,11 @@ async def open_source(
         # A full batch of inline payloads stays within the byte limit; larger ones are fetched one by one.
         inline_bytes=max(1024, int(relay.batch_bytes) // relay.batch_size),
         keep_sent=settings.retention.sent != 0,
-        options=connect_options(settings),
+        lease_ttl=settings.lease.ttl,
+        options=connect_options(settings.database),
     )
     ports = Ports(store.reader, store.settler, store.leases, store.upkeep, store.sampler, build_sink())
     return Source(name, Crew(name, ports, terms(settings, instance_name), metrics, pulse), store)
-
-
-def connect_options(settings: SourceSettings) -> ConnectOptions:
-    """How the database is reached."""
-    database = settings.database
-    return ConnectOptions(
-        database.connect_timeout,
-        database.read_timeout,
-        database.tls,
-        database.tls_ca,
-        database.tls_cert,
-        database.tls_key,
-    )
 
 
 def terms(settings: SourceSettings, instance_name: str) -> Terms:

@@ -52,7 +52,7 @@ class HoldBook:
 
     def _block(self, lane: int, aggregate_id: str, event_id: int) -> None:
         entry = self._lanes.setdefault(lane, _Lane())
-        entry.signature = LaneSignature(entry.signature.rows + 1, entry.signature.xor ^ event_id)
+        entry.signature = entry.signature.plus(event_id)
         entry.first[aggregate_id] = min(event_id, entry.first.get(aggregate_id, event_id))
 
     def predecessor(self, event: Event) -> int | None:

@@ -17,9 +17,11 @@ class LaneConflictError(OutboxdError):
 
 @dataclass(slots=True)
 class Suspicion:
-    """What is left of a lane's first batch, after its last owner died."""
+    """What is left of a lane's first batch, after its owner died."""
 
     rows_left: int
+    deaths: int
+    """How many owners died with it in a row."""
     alone_id: int | None
     marked: set[int] = field(default_factory=set)
     """Events whose attempt this owner has counted: once, however often it sends them."""
@@ -40,7 +42,8 @@ class LaneBook:
     def __init__(self) -> None:
         self._owned: set[int] = set()
         self._occupied: set[int] = set()
-        self._wanted: set[int] = set()
+        self._wants: dict[str, set[int]] = {}
+        self._leaving: set[int] = set()
         self._passed_over: set[int] = set()
         self._suspects: dict[int, Suspicion] = {}
 
@@ -54,6 +57,10 @@ class LaneBook:
         """Nothing holds a lane, owned or not."""
         return not self._occupied
 
+    @property
+    def _wanted(self) -> set[int]:
+        return set().union(*self._wants.values())
+
     def _free(self) -> set[int]:
         return self._owned - self._occupied
 
@@ -61,24 +68,26 @@ class LaneBook:
 
     def grant(self, grants: Iterable[Grant], first_batch: int) -> None:
         """Adds lanes. A suspect one is read with care for its first `first_batch` rows."""
-        for lane, suspect, alone_id in grants:
+        for lane, deaths, alone_id in grants:
             if lane in self._owned:
                 continue
             if lane in self._occupied:
                 raise LaneConflictError(f"lane {lane} was granted while a batch of an earlier lease holds it")
             self._owned.add(lane)
-            if suspect:
-                self._suspects[lane] = Suspicion(first_batch, alone_id)
+            if deaths:
+                self._suspects[lane] = Suspicion(first_batch, deaths, alone_id)
 
     def surrender(self, count: int) -> list[int]:
-        """Lets go of up to `count` free lanes, and returns them."""
-        given = sorted(self._free(), reverse=True)[:count]
+        """Lets go of up to `count` free lanes, and returns them. Those still missing are not read again, so that
+        they are free the next time."""
+        given = sorted(self._free(), key=lambda lane: (lane not in self._leaving, -lane))[:count]
+        self._leaving = set(sorted(self._occupied & self._owned, reverse=True)[: count - len(given)])
         self.disown(given)
         return given
 
     def disown(self, lanes: Collection[int]) -> None:
         """Lanes that are no longer ours. Occupied ones stay occupied until their batch is settled."""
-        for kept in (self._owned, self._wanted, self._passed_over):
+        for kept in (self._owned, self._leaving, self._passed_over, *self._wants.values()):
             kept.difference_update(lanes)
         for lane in lanes:
             self._suspects.pop(lane, None)
@@ -94,12 +103,12 @@ class LaneBook:
 
         Lanes that a cut read passed over come first, alone, so that a busy lane cannot starve them.
         """
-        free = self._free() - self._wanted - self._suspects.keys()
+        free = self._free() - self._wanted - self._leaving - self._suspects.keys()
         return sorted((free & self._passed_over) or free)
 
     def suspects(self) -> list[int]:
         """The free lanes whose first batch must be sent with care."""
-        return sorted((self._free() - self._wanted) & self._suspects.keys())
+        return sorted((self._free() - self._wanted - self._leaving) & self._suspects.keys())
 
     def suspicion(self, lane: int) -> Suspicion | None:
         """What is known of a suspect lane."""
@@ -135,10 +144,11 @@ class LaneBook:
         """The holder is done with the lanes."""
         self._occupied.difference_update(lanes)
 
-    def reserve(self, lanes: Collection[int]) -> list[int]:
-        """Occupies those of the lanes that are free, and keeps the others from being read until they are reserved."""
+    def reserve(self, holder: str, lanes: Collection[int]) -> list[int]:
+        """Occupies those of the lanes that are free, and keeps the others from being read until `holder` has reserved
+        them, or asks for others."""
         wanted = self._owned.intersection(lanes)
         free = wanted - self._occupied
-        self._wanted = wanted - free
+        self._wants[holder] = wanted - free
         self._occupied.update(free)
         return sorted(free)

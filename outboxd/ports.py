@@ -1,6 +1,6 @@
 """The borders of the workers: what they ask of a store and of a sink. Pure: only types and values."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -34,8 +34,10 @@ class Sink(Protocol):
     async def start(self) -> None:
         """Connects. Raises SinkUnavailableError; may be called again after it."""
 
-    async def publish(self, events: Sequence[Event]) -> Report:
+    async def publish(self, events: Sequence[Event], permitted: Callable[[], bool]) -> Report:
         """Delivers the events, those of one aggregate in the given order, and returns within the sink's deadline.
+
+        `permitted` is asked before each hand-over; when it says no, what is left is unsent.
 
         Once an event was not delivered, no later event of its aggregate to the same topic is sent in this call,
         unless the failure is permanent. Calls may overlap; they never share an aggregate. Never raises for the
@@ -64,10 +66,17 @@ class Blocked(NamedTuple):
 
 
 class LaneSignature(NamedTuple):
-    """What a lane's blocking rows are, in two numbers that any insert, update or delete among them changes."""
+    """What a lane's blocking rows are, in numbers that an insert, update or delete among them changes."""
 
     rows: int = 0
+    total: int = 0
+    """The sum of their ids."""
     xor: int = 0
+    """Their ids, all exclusive-or."""
+
+    def plus(self, event_id: int) -> "LaneSignature":
+        """With one row more."""
+        return LaneSignature(self.rows + 1, self.total + event_id, self.xor ^ event_id)
 
 
 class Standing(NamedTuple):
@@ -127,6 +136,9 @@ class Settler(Protocol):
     async def mark_suspects(self, instance: str, events: Sequence[Event], alone: Event | None) -> None:
         """Counts an attempt before events that may have killed their owner are sent again. Fenced."""
 
+    async def unmark_suspects(self, instance: str, ids: Sequence[int]) -> None:
+        """Takes the attempt back: they were not delivered, and their owner lives. Fenced."""
+
     async def clear_suspects(self, instance: str, lanes: Collection[int]) -> None:
         """The first batch of these lanes went through: their next crash starts from nothing. Fenced."""
 
@@ -135,8 +147,8 @@ class Grant(NamedTuple):
     """A lane as its owner got it."""
 
     lane: int
-    suspect: bool
-    """Its last owner died: what it can have had in flight is sent with care."""
+    deaths: int
+    """How many of its owners died in a row: what the last can have had in flight is sent with care."""
     alone_id: int | None
     """The event that was alone in its batch when an owner died."""
 
@@ -155,8 +167,8 @@ class LeaseView(NamedTuple):
 class LeaseStore(Protocol):
     """The tables of instances and lanes."""
 
-    async def register(self, instance: str, ttl: float) -> None:
-        """Inserts the instance. Raises LeaseLostError when a live one has this id."""
+    async def register(self, instance: str, name: str | None, ttl: float) -> None:
+        """Inserts the instance. Raises LeaseLostError when a live one has this name."""
 
     async def renew(self, instance: str, ttl: float) -> None:
         """Extends the lease by `ttl` seconds from now. Raises LeaseLostError once it has ended."""
@@ -207,6 +219,9 @@ class Upkeep(Protocol):
     async def undate(self, instance: str, lanes: Sequence[int], limit: int) -> int:
         """Takes the due time off rows that are new, so that they stand in order of id. Fenced. Returns how many."""
 
+    async def stuck_lanes(self, lanes: Sequence[int], age: float) -> list[int]:
+        """Those of the lanes that have rows in processing which nobody has touched for `age` seconds."""
+
     async def stuck(self, lanes: Sequence[int], age: float, limit: int) -> list[StuckEvent]:
         """Rows in processing that nobody has touched for `age` seconds."""
 
@@ -216,7 +231,8 @@ class Upkeep(Protocol):
     async def move_dead(
         self, instance: str, lanes: Sequence[int], after: tuple[int, int], limit: int
     ) -> tuple[list[str], int, tuple[int, int] | None]:
-        """Moves the next rows in error, behind (lane, id) `after`, to the dead letters in one transaction. Fenced.
+        """Moves the next rows in error, behind (lane, id) `after`, to the dead letters in one transaction. Fenced,
+        and bounded in bytes too.
 
         Returns the reasons of what was moved, the number of rows whose copy could not be made, and the (lane, id)
         looked at last, or None when there were none.

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import click
 
 from outboxd.cli.options import config_options, pick_source
-from outboxd.config.sections import DatabaseSettings
 from outboxd.config.settings import Settings, SourceSettings
-from outboxd.store.engine import ConnectOptions
+from outboxd.store.engine import connect_options
 from outboxd.store.migrator import BASE, HEAD, Migrator
 
 Say = Callable[[str], None]
@@ -66,7 +65,7 @@ def _run(job: _Job, source: SourceSettings, prefix: str) -> bool:
         click.echo(f"{prefix}{line}")
 
     url = source.database.url.get_secret_value()
-    migrator = Migrator(url, source.tables.names, _options(source.database), report=say)
+    migrator = Migrator(url, source.tables.names, connect_options(source.database), report=say)
     match job.action:
         case "check":
             return _check(migrator, source.tables.events, say)
@@ -80,16 +79,6 @@ def _run(job: _Job, source: SourceSettings, prefix: str) -> bool:
         case _:
             migrator.upgrade(job.to or HEAD)
     return False
-
-
-def _options(database: DatabaseSettings) -> ConnectOptions:
-    return ConnectOptions(
-        connect_timeout=database.connect_timeout,
-        tls=database.tls,
-        tls_ca=database.tls_ca,
-        tls_cert=database.tls_cert,
-        tls_key=database.tls_key,
-    )
 
 
 def _check(migrator: Migrator, table: str, say: Say) -> bool:

@@ -10,7 +10,6 @@ from typing import Any, Final
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from outboxd.composition import connect_options
 from outboxd.config.load import load
 from outboxd.config.settings import DEFAULT_SOURCE, SourceSettings
 from outboxd.demo.child import BrokenError
@@ -18,7 +17,7 @@ from outboxd.demo.daemon import environment, migrate
 from outboxd.demo.database import PrivateDatabase, Program
 from outboxd.demo.kafka import EMBEDDED, EmbeddedKafka, Topic, client_settings
 from outboxd.demo.stage import Stage
-from outboxd.store.engine import open_engine
+from outboxd.store.engine import connect_options, open_engine
 from outboxd.store.session import describe
 from outboxd.store.version import version_table
 
@@ -150,4 +149,4 @@ def _drop(scene: Scene) -> None:
 
 
 def _engine(settings: SourceSettings) -> Engine:
-    return open_engine(settings.database.url.get_secret_value(), connect_options(settings))
+    return open_engine(settings.database.url.get_secret_value(), connect_options(settings.database))

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from outboxd.config.settings import SourceSettings
 from outboxd.errors import Failure, FailureKind
@@ -30,9 +30,12 @@ class StdoutSink:
     async def close(self) -> None:
         """Nothing to let go of."""
 
-    async def publish(self, events: Sequence[Event]) -> Report:
+    async def publish(self, events: Sequence[Event], permitted: Callable[[], bool]) -> Report:
         """Writes all lines in one go. What reads them may be slow, so a thread does it."""
         report = Report()
+        if not permitted():
+            report.unsent += events
+            return report
         text = "".join(line(event) for event in events)
         try:
             await asyncio.to_thread(self._write, text)

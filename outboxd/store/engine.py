@@ -1,6 +1,7 @@
 """Connections to MySQL and MariaDB: how they are opened, and which errors mean what."""
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +10,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.pool import NullPool
 
+from outboxd.config.sections import DatabaseSettings
 from outboxd.errors import ConfigError
 
 RETRYABLE: Final = frozenset({1213, 1205, 1020})
@@ -30,10 +32,24 @@ class ConnectOptions:
 
     connect_timeout: float = 10.0
     read_timeout: float = 30.0
+    wait_timeout: float | None = None
+    """After so much silence the server ends the connection, and with it the locks of a client that is frozen."""
     tls: str = "preferred"
     tls_ca: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+
+
+def connect_options(database: DatabaseSettings) -> ConnectOptions:
+    """As configured."""
+    return ConnectOptions(
+        connect_timeout=database.connect_timeout,
+        read_timeout=database.read_timeout,
+        tls=database.tls,
+        tls_ca=database.tls_ca,
+        tls_cert=database.tls_cert,
+        tls_key=database.tls_key,
+    )
 
 
 def error_code(error: BaseException) -> int | None:
@@ -75,15 +91,22 @@ def open_engine(url: str, options: ConnectOptions | None = None) -> Engine:
             f"pip install 'outboxd[{parsed.get_driver_name()}]', or write mysql+pymysql://"
         ) from error
     event.listen(engine, "handle_error", _read_only_is_disconnect)
-    event.listen(engine, "connect", _prepare_session)
+    event.listen(engine, "connect", _session_preparer(options.wait_timeout))
     return engine
 
 
-def _prepare_session(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    for statement in SESSION:
-        cursor.execute(statement)
-    cursor.close()
+def _session_preparer(wait_timeout: float | None) -> Callable[[Any, Any], None]:
+    statements = list(SESSION)
+    if wait_timeout is not None:
+        statements.append(f"SET SESSION wait_timeout={max(1, round(wait_timeout))}")
+
+    def prepare(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.close()
+
+    return prepare
 
 
 def _read_only_is_disconnect(context: ExceptionContext) -> None:

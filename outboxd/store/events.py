@@ -59,9 +59,9 @@ class MySqlEventReader:
 
         def work(connection: Connection) -> Standing:
             signatures: defaultdict[int, LaneSignature] = defaultdict(LaneSignature)
-            for lane, count, xor in connection.exec_driver_sql(self._statements.signatures(lanes)):
+            for lane, rows, total, xor in connection.exec_driver_sql(self._statements.signatures(lanes)):
                 before = signatures[lane]
-                signatures[lane] = LaneSignature(before.rows + count, before.xor ^ xor)
+                signatures[lane] = LaneSignature(before.rows + rows, before.total + total, before.xor ^ xor)
             if cut_lane is None:
                 return Standing(dict(signatures), False)
             dated = connection.exec_driver_sql(self._statements.dated(cut_lane)).first() is not None
@@ -133,6 +133,15 @@ class MySqlSettler:
 
         await self._session.transaction(work)
 
+    async def unmark_suspects(self, instance: str, ids: Sequence[int]) -> None:
+        """One update."""
+
+        def work(connection: Connection) -> None:
+            enforce_fence(connection, self._statements, instance)
+            changed_rows(connection, self._statements.unmark_suspects(ids))
+
+        await self._session.transaction(work)
+
     async def clear_suspects(self, instance: str, lanes: Collection[int]) -> None:
         """The lanes' owner has proven that their first batch does no harm."""
 
@@ -140,7 +149,7 @@ class MySqlSettler:
             enforce_fence(connection, self._statements, instance)
             changed_rows(
                 connection,
-                f"UPDATE {self._lanes} SET suspect = 0, alone_id = NULL "
+                f"UPDATE {self._lanes} SET deaths = 0, alone_id = NULL "
                 f"WHERE lane IN ({integers(lanes)}) AND owner = %s",
                 (instance,),
             )

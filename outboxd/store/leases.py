@@ -24,20 +24,20 @@ class MySqlLeaseStore:
         self._instances = f"`{names.instances}`"
         self._lanes = f"`{names.lanes}`"
 
-    async def register(self, instance: str, ttl: float) -> None:
-        """One insert. An id whose lease has ended must be evicted first."""
-        values = (instance, socket.gethostname()[:255], os.getpid(), __version__[:32], microseconds(ttl))
+    async def register(self, instance: str, name: str | None, ttl: float) -> None:
+        """One insert. A namesake whose lease has ended must be evicted first."""
+        values = (instance, name, socket.gethostname()[:255], os.getpid(), __version__[:32], microseconds(ttl))
 
         def work(connection: Connection) -> None:
             try:
                 changed_rows(
                     connection,
-                    f"INSERT INTO {self._instances} (id, host, pid, version, expires_at) "
-                    "VALUES (%s, %s, %s, %s, NOW(6) + INTERVAL %s MICROSECOND)",
+                    f"INSERT INTO {self._instances} (id, name, host, pid, version, expires_at) "
+                    "VALUES (%s, %s, %s, %s, %s, NOW(6) + INTERVAL %s MICROSECOND)",
                     values,
                 )
             except IntegrityError as error:
-                raise LeaseLostError(f"another live instance is named {instance}") from error
+                raise LeaseLostError(f"another live instance is named {name}") from error
 
         await self._session.run(work)
 
@@ -57,15 +57,19 @@ class MySqlLeaseStore:
         await self._session.run(work)
 
     async def evict_expired(self, instance: str) -> list[str]:
-        """Looks first without a lock; only when there is somebody to evict, a transaction follows."""
+        """Looks first without a lock; only when there is somebody to evict, a transaction follows.
+
+        An instance that stopped in the middle of a fenced write still holds its row: it is passed over, until the
+        server ends its connection for silence (`wait_timeout`).
+        """
         expired = f"SELECT id FROM {self._instances} WHERE expires_at <= NOW(6)"
 
         def evict(connection: Connection) -> list[str]:
-            gone = [row[0] for row in connection.exec_driver_sql(f"{expired} FOR UPDATE")]
+            gone = [row[0] for row in connection.exec_driver_sql(f"{expired} FOR UPDATE SKIP LOCKED")]
             for member in gone:
                 changed_rows(
                     connection,
-                    f"UPDATE {self._lanes} SET owner = NULL, suspect = 1 WHERE owner = %s",
+                    f"UPDATE {self._lanes} SET owner = NULL, deaths = deaths + 1 WHERE owner = %s",
                     (member,),
                 )
                 changed_rows(connection, f"DELETE FROM {self._instances} WHERE id = %s", (member,))
@@ -76,15 +80,15 @@ class MySqlLeaseStore:
         return await self._session.transaction(evict)
 
     async def take(self, instance: str, count: int) -> None:
-        """One update of free lanes, which a dead instance is refused."""
+        """Free lanes that nobody else is taking, which a dead instance is refused."""
+        free = f"SELECT lane FROM {self._lanes} WHERE owner IS NULL ORDER BY lane LIMIT {int(count)}"
 
         def work(connection: Connection) -> None:
             self._enforce_alive(connection, instance)
-            changed_rows(
-                connection,
-                f"UPDATE {self._lanes} SET owner = %s WHERE owner IS NULL ORDER BY lane LIMIT {int(count)}",
-                (instance,),
-            )
+            lanes = [row[0] for row in connection.exec_driver_sql(f"{free} FOR UPDATE SKIP LOCKED")]
+            if lanes:
+                statement = f"UPDATE {self._lanes} SET owner = %s WHERE lane IN ({integers(lanes)})"
+                changed_rows(connection, statement, (instance,))
 
         await self._session.transaction(work)
 
@@ -97,7 +101,8 @@ class MySqlLeaseStore:
         """One update."""
         if not lanes:
             return
-        statement = f"UPDATE {self._lanes} SET owner = NULL WHERE lane IN ({integers(lanes)}) AND owner = %s"
+        statement = f"UPDATE {self._lanes} SET owner = NULL, alone_id = NULL "
+        statement += f"WHERE lane IN ({integers(lanes)}) AND owner = %s"
         await self._session.run(lambda connection: changed_rows(connection, statement, (instance,)))
 
     async def view(self, instance: str) -> LeaseView:
@@ -109,12 +114,12 @@ class MySqlLeaseStore:
                 "WHERE expires_at > NOW(6) ORDER BY id"
             ).fetchall()
             lanes = connection.exec_driver_sql(
-                f"SELECT lane, suspect, alone_id FROM {self._lanes} WHERE owner = %s ORDER BY lane", (instance,)
+                f"SELECT lane, deaths, alone_id FROM {self._lanes} WHERE owner = %s ORDER BY lane", (instance,)
             ).fetchall()
             others = [left for member, left in members if member != instance]
             return LeaseView(
                 tuple(member for member, _ in members),
-                tuple(Grant(lane, bool(suspect), alone) for lane, suspect, alone in lanes),
+                tuple(Grant._make(row) for row in lanes),
                 min(others) / 1_000_000 if others else None,
             )
 
@@ -124,7 +129,8 @@ class MySqlLeaseStore:
         """The lanes are free at once, and not suspect: whatever was in flight is settled or was never sent."""
 
         def work(connection: Connection) -> None:
-            changed_rows(connection, f"UPDATE {self._lanes} SET owner = NULL WHERE owner = %s", (instance,))
+            give = f"UPDATE {self._lanes} SET owner = NULL, alone_id = NULL WHERE owner = %s"
+            changed_rows(connection, give, (instance,))
             changed_rows(connection, f"DELETE FROM {self._instances} WHERE id = %s", (instance,))
 
         await self._session.transaction(work)

@@ -2,16 +2,17 @@
 
 import asyncio
 import random
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Final, TypeVar
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from outboxd.errors import DatabaseUnavailableError, LeaseLostError
+from outboxd.errors import DatabaseUnavailableError
 from outboxd.store.engine import RETRYABLE, error_code
 
 T = TypeVar("T")
@@ -23,18 +24,24 @@ ATTEMPTS: Final = 5
 class Session:
     """Runs work on a connection that is opened when needed and dropped after any error that leaves it in doubt.
 
-    All methods raise DatabaseUnavailableError when the server cannot be reached or the connection was lost: then the
-    outcome of a write is unknown.
+    `idle_limit`: after so many seconds without work the connection is opened anew, because the server may have ended
+    it. All methods raise DatabaseUnavailableError when the server cannot be reached or the connection was lost: then
+    the outcome of a write is unknown.
     """
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, engine: Engine, name: str, idle_limit: float = float("inf")) -> None:
         self._engine = engine
+        self._idle_limit = idle_limit
+        self._used_at = 0.0
         self._connection: Connection | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"db-{name}")
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        # A daemon thread: a statement that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._serve, name=f"db-{name}", daemon=True)
+        self._thread.start()
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in autocommit: each statement stands alone."""
-        return await self._submit(work)
+        return await self._submit(lambda: self._attempt(work))
 
     async def transaction(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in one transaction; repeats all of it when the server rolled it back for a lock's sake."""
@@ -44,21 +51,42 @@ class Session:
             try:
                 result = work(connection)
                 connection.exec_driver_sql("COMMIT")
-            except (DBAPIError, LeaseLostError):
+            except BaseException:
                 if not connection.invalidated:
                     connection.exec_driver_sql("ROLLBACK")
                 raise
             return result
 
-        return await self._submit(transact)
+        return await self._submit(lambda: self._attempt(transact))
 
     async def close(self) -> None:
-        """Closes the connection. A statement that hangs is left to its time-out."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
-        self._thread.shutdown(wait=False)
+        """Closes the connection, when the statement under way has ended."""
+        await self._submit(self._drop)
+        self._work.put(None)
 
-    async def _submit(self, work: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._attempt, work)
+    # --- between the event loop and the thread
+
+    async def _submit(self, work: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+
+        def perform() -> None:
+            try:
+                result = work()
+            except BaseException as error:
+                loop.call_soon_threadsafe(_settle, answer, None, error)
+            else:
+                loop.call_soon_threadsafe(_settle, answer, result, None)
+
+        self._work.put(perform)
+        return await answer
+
+    def _serve(self) -> None:
+        while (perform := self._work.get()) is not None:
+            with suppress(RuntimeError):  # the event loop is closed: nobody waits for the answer
+                perform()
+
+    # --- in the thread
 
     def _attempt(self, work: Callable[[Connection], T]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
@@ -76,6 +104,10 @@ class Session:
         raise AssertionError("unreachable")
 
     def _connect(self) -> Connection:
+        now = time.monotonic()
+        if self._connection is not None and now - self._used_at > self._idle_limit:
+            self._drop()
+        self._used_at = now
         if self._connection is None:
             self._connection = self._engine.connect()
         return self._connection
@@ -87,6 +119,15 @@ class Session:
         with suppress(DBAPIError):  # it is lost already
             connection.invalidate()
             connection.close()
+
+
+def _settle(answer: "asyncio.Future[Any]", result: object, error: BaseException | None) -> None:
+    if answer.done():
+        return  # whoever asked has gone
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(result)
 
 
 def describe(error: DBAPIError) -> str:

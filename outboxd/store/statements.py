@@ -50,9 +50,9 @@ class Statements:
         return f"SELECT id, payload FROM {self.events} WHERE id IN ({integers(ids)})"
 
     def signatures(self, lanes: Iterable[int]) -> str:
-        """Count and exclusive-or of the ids of what blocks, by status and lane; from the index alone."""
+        """The signature of what blocks, by status and lane; from the index alone."""
         return (
-            f"SELECT lane, COUNT(*), BIT_XOR(id) FROM {self._indexed} "
+            f"SELECT lane, COUNT(*), CAST(SUM(id) AS SIGNED), BIT_XOR(id) FROM {self._indexed} "
             f"WHERE status IN ({Status.RETRY:d},{Status.PROCESSING:d}) AND lane IN ({integers(lanes)}) "
             "GROUP BY status, lane"
         )
@@ -93,9 +93,10 @@ class Statements:
         )
 
     def due_of(self, event_id: int) -> str:
-        """When a blocking row lets its successors go: its due time, or now when it has none."""
+        """When a blocking row lets its successors go: its due time, or now; in processing, a while from now."""
         return (
-            f"SELECT COALESCE(next_attempt_at, NOW(6)) FROM {self.events} "
+            f"SELECT COALESCE(next_attempt_at, NOW(6) + INTERVAL IF(status = {Status.PROCESSING:d}, 30, 0) SECOND) "
+            f"FROM {self.events} "
             f"WHERE id = {int(event_id)} AND status IN ({Status.RETRY:d},{Status.PROCESSING:d})"
         )
 
@@ -109,7 +110,14 @@ class Statements:
     def mark_suspects(self, ids: Iterable[int]) -> str:
         """One attempt more, before a suspect event is sent again."""
         return (
-            f"UPDATE {self.events} SET attempt_count = LEAST(attempt_count, 2147483646) + 1 "
+            f"UPDATE {self.events} SET attempt_count = LEAST(GREATEST(attempt_count, 0), 2147483646) + 1 "
+            f"WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
+        )
+
+    def unmark_suspects(self, ids: Iterable[int]) -> str:
+        """One attempt less, when a suspect event was not delivered and its owner lives."""
+        return (
+            f"UPDATE {self.events} SET attempt_count = GREATEST(attempt_count - 1, 0) "
             f"WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
         )
 
@@ -152,8 +160,15 @@ class Statements:
 
     # --- recovery
 
+    def stuck_lanes(self, lanes: Iterable[int]) -> str:
+        """The lanes with rows that another dispatcher left in processing. Bound: age in microseconds."""
+        return (
+            f"SELECT DISTINCT lane FROM {self._indexed} WHERE status = {Status.PROCESSING:d} "
+            f"AND lane IN ({integers(lanes)}) AND updated_at < NOW(6) - INTERVAL %s MICROSECOND"
+        )
+
     def stuck(self, lanes: Iterable[int], limit: int) -> str:
-        """Rows that another dispatcher left in processing. Bound: age in microseconds."""
+        """Those rows. Bound: age in microseconds."""
         return (
             f"SELECT id, attempt_count FROM {self._indexed} WHERE status = {Status.PROCESSING:d} "
             f"AND lane IN ({integers(lanes)}) AND updated_at < NOW(6) - INTERVAL %s MICROSECOND "
@@ -171,10 +186,11 @@ class Statements:
     # --- dead letters
 
     def failed(self, lanes: Iterable[int], after: tuple[int, int], limit: int) -> str:
-        """Rows in error, behind the (lane, id) looked at last."""
+        """Rows in error and their payloads' sizes, behind the (lane, id) looked at last."""
         lane, event_id = after
         return (
-            f"SELECT lane, id FROM {self._indexed} WHERE status = {Status.ERROR:d} AND lane IN ({integers(lanes)}) "
+            f"SELECT lane, id, LENGTH(payload) FROM {self._indexed} "
+            f"WHERE status = {Status.ERROR:d} AND lane IN ({integers(lanes)}) "
             f"AND (lane > {int(lane)} OR lane = {int(lane)} AND id > {int(event_id)}) "
             f"ORDER BY lane, next_attempt_at, id LIMIT {int(limit)}"
         )

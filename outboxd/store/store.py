@@ -1,5 +1,10 @@
 """The store of one source: its connections, and the ports that they serve."""
 
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
 from sqlalchemy import Connection, Engine
 
 from outboxd.model import TableNames
@@ -12,13 +17,18 @@ from outboxd.store.statements import Statements
 from outboxd.store.upkeep import MySqlSampler, MySqlUpkeep
 from outboxd.store.version import require_current
 
+CLOSING: Final = 3.0
+"""Seconds that closing may take: a statement that hangs is left to its time-out, and to the end of the process."""
+
 
 class Store:
     """Four connections: one reads, one settles, one keeps the lease, one is for upkeep."""
 
-    def __init__(self, engine: Engine, names: TableNames, *, mariadb: bool, inline_bytes: int, keep_sent: bool) -> None:
-        statements = Statements(names, mariadb=mariadb, inline_bytes=inline_bytes, keep_sent=keep_sent)
-        self._sessions = {name: Session(engine, name) for name in ("read", "settle", "lease", "upkeep")}
+    def __init__(
+        self, engine: Engine, heartbeat: Engine, statements: Statements, names: TableNames, idle: float
+    ) -> None:
+        engines = {"read": engine, "settle": engine, "upkeep": engine, "lease": heartbeat}
+        self._sessions = {name: Session(source, name, idle) for name, source in engines.items()}
         self.reader = MySqlEventReader(self._sessions["read"], statements)
         self.settler = MySqlSettler(self._sessions["settle"], statements, f"`{names.lanes}`")
         self.leases = MySqlLeaseStore(self._sessions["lease"], names)
@@ -26,20 +36,32 @@ class Store:
         self.sampler = MySqlSampler(self._sessions["upkeep"], statements)
 
     async def close(self) -> None:
-        """Closes all connections."""
-        for session in self._sessions.values():
-            await session.close()
+        """Closes all connections, within a bound."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING):
+                await asyncio.gather(*(session.close() for session in self._sessions.values()))
 
 
 async def open_store(
-    url: str, names: TableNames, *, inline_bytes: int, keep_sent: bool, options: ConnectOptions | None = None
+    url: str, names: TableNames, *, inline_bytes: int, keep_sent: bool, lease_ttl: float, options: ConnectOptions
 ) -> Store:
     """Opens a source's store.
 
-    `inline_bytes`: payloads up to this size are read with their rows. Raises DatabaseUnavailableError,
-    UnsupportedServerError, SchemaError.
+    `inline_bytes`: payloads up to this size are read with their rows. `lease_ttl` in seconds: a connection that is
+    silent for longer is ended by the server. Raises DatabaseUnavailableError, UnsupportedServerError, SchemaError.
     """
+    options = replace(options, wait_timeout=lease_ttl)
     engine = open_engine(url, options)
+    # A heartbeat that hangs must fail while there is time for another.
+    patience = max(1.0, lease_ttl / 4)
+    heartbeat = open_engine(
+        url,
+        replace(
+            options,
+            read_timeout=min(options.read_timeout, patience),
+            connect_timeout=min(options.connect_timeout, patience),
+        ),
+    )
     probe = Session(engine, "probe")
 
     def look(connection: Connection) -> Server:
@@ -51,4 +73,6 @@ async def open_store(
         server = await probe.run(look)
     finally:
         await probe.close()
-    return Store(engine, names, mariadb=server.flavour == "mariadb", inline_bytes=inline_bytes, keep_sent=keep_sent)
+    mariadb = server.flavour == "mariadb"
+    statements = Statements(names, mariadb=mariadb, inline_bytes=inline_bytes, keep_sent=keep_sent)
+    return Store(engine, heartbeat, statements, names, idle=lease_ttl / 2)

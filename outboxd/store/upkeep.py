@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -16,6 +16,9 @@ from outboxd.store.statements import Statements
 COUNT_LIMIT: Final = 100_000
 """Backlogs are counted up to here: a gauge must not cost a scan of the whole index."""
 
+MOVE_BYTES: Final = 8 * 2**20
+"""Payload bytes that one move may copy: it must not last longer than a heartbeat."""
+
 UNDELIVERED: Final = (Status.NEW, Status.RETRY, Status.ERROR, Status.PROCESSING)
 
 _REASON: Final = re.compile(r"([a-z][a-z_]{0,63}): ")
@@ -25,6 +28,17 @@ def reason_of(last_error: str | None) -> str:
     """The code at the start of a `last_error` of ours; `other` for what another dispatcher wrote."""
     match = _REASON.match(last_error or "")
     return match[1] if match else "other"
+
+
+def _within(budget: int, rows: Sequence[Any]) -> list[Any]:
+    """The first of the rows (lane, id, size), at least one, that together stay within the budget."""
+    taken: list[Any] = []
+    for row in rows:
+        budget -= row[2] or 0
+        if budget < 0 and taken:
+            break
+        taken.append(row)
+    return taken
 
 
 class MySqlUpkeep:
@@ -70,6 +84,15 @@ class MySqlUpkeep:
             await self._fenced(instance, self._statements.undate(ids))
         return len(ids)
 
+    async def stuck_lanes(self, lanes: Sequence[int], age: float) -> list[int]:
+        """One range of the index."""
+        statement = self._statements.stuck_lanes(lanes)
+
+        def work(connection: Connection) -> list[int]:
+            return [row[0] for row in connection.exec_driver_sql(statement, (microseconds(age),))]
+
+        return await self._session.run(work)
+
     async def stuck(self, lanes: Sequence[int], age: float, limit: int) -> list[StuckEvent]:
         """One range of the index."""
         statement = self._statements.stuck(lanes, limit)
@@ -95,7 +118,9 @@ class MySqlUpkeep:
     ) -> tuple[list[str], int, tuple[int, int] | None]:
         """Locks the rows by their ids, copies them, and deletes those whose copy is there."""
         find = self._statements.failed(lanes, after, limit)
-        found = await self._session.run(lambda connection: connection.exec_driver_sql(find).fetchall())
+        found = _within(
+            MOVE_BYTES, await self._session.run(lambda connection: connection.exec_driver_sql(find).fetchall())
+        )
         if not found:
             return [], 0, None
         last = (found[-1][0], found[-1][1])
@@ -127,7 +152,8 @@ class MySqlUpkeep:
         values = (microseconds(age), microseconds(age))
         rows = await self._session.run(lambda connection: connection.exec_driver_sql(statement, values).fetchall())
         # Ids follow time, roughly: a full chunk without a single old row means that nothing old is left behind it.
-        more = len(rows) == limit and any(old for _, _, old in rows)
+        # Where everything is old at once, a chunk in which nothing is done means the same.
+        more = len(rows) == limit and any(done if age == 0 else old for _, done, old in rows)
         return [row_id for row_id, expired, _ in rows if expired], rows[-1][0] if more else None
 
     async def delete_sent(self, ids: Iterable[int]) -> int:

@@ -20,7 +20,7 @@ from outboxd.workers.monitor import SinkMonitor
 from outboxd.workers.relay import Limits, Relay
 from outboxd.workers.relay.circuit import Circuit
 from outboxd.workers.relay.reader import Reading
-from outboxd.workers.upkeep import DeadLetterMover, GaugeSampler, Retention, RetryScheduler, StuckRecovery
+from outboxd.workers.upkeep import DeadLetterMover, GaugeSampler, Reservations, Retention, RetryScheduler, StuckRecovery
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +81,7 @@ class Crew:
             ports.leases,
             self._lease,
             self._book,
+            self._holds,
             metrics,
             source=source,
             ttl=terms.lease_ttl,
@@ -89,16 +90,16 @@ class Crew:
             instance_name=terms.instance_name,
         )
         self._monitor = SinkMonitor(ports.sink, source)
-        retry = RetryScheduler(ports.upkeep, self._lease, self._book, self._holds, terms.retry_interval)
         upkeep, lease, book = ports.upkeep, self._lease, self._book
+        reservations = Reservations(self._book, self._holds)
         workers: list[Worker] = [
             self._relay,
-            retry,
+            RetryScheduler(upkeep, lease, reservations, terms.retry_interval),
             DeadLetterMover(upkeep, lease, book, metrics, source=source, interval=terms.dead_letter_interval),
             StuckRecovery(
                 upkeep,
                 lease,
-                book,
+                reservations,
                 terms.policy,
                 source,
                 timeout=terms.stuck_timeout,
@@ -117,7 +118,7 @@ class Crew:
         ]
         self._loops = [Loop(worker, pulse, metrics, source, RESTART) for worker in workers]
         self._heartbeat = Loop(self._keeper, pulse, metrics, source, HEARTBEAT_RESTART)
-        self._relay.wake = retry.promoted = self._loops[0].wake
+        self._relay.wake = reservations.released = self._loops[0].wake
         self._keeper.lanes_changed = self._wake_all
 
     def _wake_all(self) -> None:
@@ -132,8 +133,10 @@ class Crew:
 
     async def stop(self) -> None:
         """Finishes or drops what is in flight, gives the lanes back, and lets go of the sink. Bounded in time."""
+        # The relay's loop first: a batch that is being read when the drain begins must not start behind it.
+        await self._loops[0].stop()
         await self._relay.drain(self._terms.drain_timeout)
-        for loop in self._loops:
+        for loop in self._loops[1:]:
             await loop.stop()
         await self._sink.close()
         await self._heartbeat.stop()

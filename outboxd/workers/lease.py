@@ -10,6 +10,7 @@ import structlog
 
 from outboxd.clock import boottime
 from outboxd.errors import LeaseLostError
+from outboxd.holds import HoldBook
 from outboxd.lanes import LaneBook, fair_share
 from outboxd.model import LANES
 from outboxd.ports import LeaseStore, LeaseView
@@ -59,6 +60,7 @@ class LeaseKeeper:
         leases: LeaseStore,
         lease: Lease,
         book: LaneBook,
+        holds: HoldBook,
         metrics: Metrics,
         *,
         source: str,
@@ -70,6 +72,7 @@ class LeaseKeeper:
         self._leases = leases
         self._lease = lease
         self._book = book
+        self._holds = holds
         self._metrics = metrics
         self._ttl = ttl
         self._margin = margin
@@ -107,11 +110,13 @@ class LeaseKeeper:
         return min(beat, max(0.02, view.next_expiry + 0.02))
 
     async def _join(self) -> None:
-        instance = self._instance_name or f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
+        # Each lease has an id of its own: one that was lost can never pass for the one that followed under its name.
+        name = self._instance_name or f"{socket.gethostname()[:40]}-{os.getpid()}"
+        instance = f"{name}-{secrets.token_hex(3)}"
         await self._leases.evict_expired(instance)
         asked = boottime()
         try:
-            await self._leases.register(instance, self._ttl)
+            await self._leases.register(instance, self._instance_name or None, self._ttl)
         except LeaseLostError as error:
             if not self._refused:
                 self._log.error("lease.refused", reason=str(error), cure="give each daemon a name of its own, or none")
@@ -146,14 +151,17 @@ class LeaseKeeper:
         instance = self._lease.instance
         share = fair_share(instance, view.members, LANES)
         mine = len(view.lanes)
-        if mine > share:
-            await self._leases.give_back(instance, self._book.surrender(mine - share))
+        surplus = self._book.surrender(max(0, mine - share))
+        if surplus:
+            await self._leases.give_back(instance, surplus)
             view = await self._leases.view(instance)
         elif mine < share:
             await self._leases.take(instance, share - mine)
             view = await self._leases.view(instance)
         before = self._book.owned
-        self._book.disown(set(before) - {grant.lane for grant in view.lanes})
+        gone = set(before) - {grant.lane for grant in view.lanes}
+        self._book.disown(gone)
+        self._holds.forget({*gone, *surplus})
         self._book.grant(view.lanes, self._first_batch)
         after = self._book.owned
         if after != before:

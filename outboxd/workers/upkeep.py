@@ -3,9 +3,10 @@
 All have the same shape, and all work in chunks of at most `CHUNK` rows.
 """
 
-import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -22,49 +23,70 @@ log = structlog.get_logger(__name__)
 
 CHUNK: Final = 1000
 
+BEGINNING: Final = (-1, 0)
+"""In front of every lane and id."""
+
 PAUSE: Final = 0.05
 """Seconds between two chunks of retention: at most 20,000 rows a second, so that writers do not notice."""
+
+SOON: Final = 0.02
+"""Seconds until a lane that was busy is asked for again."""
 
 STUCK: Final = "stuck: another dispatcher left this event in processing"
 
 
-class RetryScheduler:
-    """Makes due retries new again, while their lane is free: so a promotion and a hold never cross."""
+class Reservations:
+    """Lanes that are kept from being read while rows of theirs become new again, so that the two never cross."""
 
-    name = "retry"
-
-    def __init__(self, upkeep: Upkeep, lease: Lease, book: LaneBook, holds: HoldBook, interval: float) -> None:
-        self._upkeep = upkeep
-        self._lease = lease
+    def __init__(self, book: LaneBook, holds: HoldBook) -> None:
         self._book = book
         self._holds = holds
-        self._interval = interval
-        self.promoted: Callable[[], None] = lambda: None
-        """Called when there is something new to read."""
+        self.released: Callable[[], None] = lambda: None
+        """Called when there may be something new to read."""
 
-    async def run_once(self) -> float:
-        """Promotes what is due in the lanes that are free; the others are kept for it, and looked at again soon."""
-        if not self._lease.trusted or not self._book.owned:
-            return self._interval
-        due = await self._upkeep.due_lanes(self._book.owned)
-        reserved = self._book.reserve(due)
+    @property
+    def owned(self) -> list[int]:
+        """The owned lanes."""
+        return self._book.owned
+
+    @asynccontextmanager
+    async def of(self, holder: str, lanes: Sequence[int]) -> AsyncIterator[list[int]]:
+        """Those of the lanes that are free; the others are not read again until this holder had them, or no longer
+        asks for them. What the hold book knew of them is forgotten."""
+        reserved = self._book.reserve(holder, lanes)
         try:
-            for lane in reserved:
-                await self._promote(lane)
+            self._holds.forget(reserved)
+            yield reserved
         finally:
             self._book.release(reserved)
             if reserved:
-                self.promoted()
-        return self._interval if len(reserved) == len(due) else 0.02
+                self.released()
+
+
+class RetryScheduler:
+    """Makes due retries new again, while their lane is free."""
+
+    name = "retry"
+
+    def __init__(self, upkeep: Upkeep, lease: Lease, reservations: Reservations, interval: float) -> None:
+        self._upkeep = upkeep
+        self._lease = lease
+        self._reservations = reservations
+        self._interval = interval
+
+    async def run_once(self) -> float:
+        """Promotes what is due in the lanes that are free; the others are looked at again soon."""
+        if not self._lease.trusted or not self._reservations.owned:
+            return self._interval
+        due = await self._upkeep.due_lanes(self._reservations.owned)
+        async with self._reservations.of(self.name, due) as reserved:
+            for lane in reserved:
+                await self._promote(lane)
+        return self._interval if len(reserved) == len(due) else SOON
 
     async def _promote(self, lane: int) -> None:
-        while True:
-            due = await self._upkeep.due([lane], CHUNK)
-            if due:
-                self._holds.forget([lane])
-                await self._upkeep.promote(self._lease.require(), [event.id for event in due])
-            if len(due) < CHUNK:
-                return
+        while due := await self._upkeep.due([lane], CHUNK):
+            await self._upkeep.promote(self._lease.require(), [event.id for event in due])
 
 
 class DeadLetterMover:
@@ -80,27 +102,29 @@ class DeadLetterMover:
         self._book = book
         self._metrics = metrics
         self._interval = interval
+        self._after = BEGINNING
         self._log = log.bind(source=source)
 
     async def run_once(self) -> float:
-        """Moves all there is, chunk by chunk."""
-        after: tuple[int, int] | None = (-1, 0)
-        while after is not None and self._lease.trusted and self._book.owned:
-            moved, kept, after = await self._upkeep.move_dead(self._lease.require(), self._book.owned, after, CHUNK)
-            for reason, count in Counter(moved).items():
-                self._metrics.dead_lettered(count, reason)
-                self._log.warning("events.dead_lettered", count=count, reason=reason)
-            if kept:
-                self._log.error(
-                    "dead_letters.conflict",
-                    count=kept,
-                    reason="another dead letter has the same event_id; requeue or discard it, then these follow",
-                )
-        return self._interval
+        """Moves the next chunk; asks to go on at once as long as there is more."""
+        if not self._lease.trusted or not self._book.owned:
+            return self._interval
+        moved, kept, last = await self._upkeep.move_dead(self._lease.require(), self._book.owned, self._after, CHUNK)
+        self._after = last or BEGINNING
+        for reason, count in Counter(moved).items():
+            self._metrics.dead_lettered(count, reason)
+            self._log.warning("events.dead_lettered", count=count, reason=reason)
+        if kept:
+            self._log.error(
+                "dead_letters.conflict",
+                count=kept,
+                reason="another dead letter has the same event_id; requeue or discard it, then these follow",
+            )
+        return self._interval if last is None else 0.0
 
 
 class StuckRecovery:
-    """Takes back rows that another dispatcher left in processing."""
+    """Takes back rows that another dispatcher left in processing; as a promotion, only while their lane is free."""
 
     name = "recovery"
 
@@ -108,7 +132,7 @@ class StuckRecovery:
         self,
         upkeep: Upkeep,
         lease: Lease,
-        book: LaneBook,
+        reservations: Reservations,
         policy: RetryPolicy,
         source: str,
         *,
@@ -117,29 +141,32 @@ class StuckRecovery:
     ) -> None:
         self._upkeep = upkeep
         self._lease = lease
-        self._book = book
+        self._reservations = reservations
         self._policy = policy
         self._timeout = timeout
         self._interval = interval
         self._log = log.bind(source=source)
 
     async def run_once(self) -> float:
-        """Releases all that is stuck, chunk by chunk."""
-        while self._lease.trusted and self._book.owned:
-            stuck = await self._upkeep.stuck(self._book.owned, self._timeout, CHUNK)
+        """Releases what is stuck in the lanes that are free; the others are looked at again soon."""
+        if not self._lease.trusted or not self._reservations.owned:
+            return self._interval
+        stuck = await self._upkeep.stuck_lanes(self._reservations.owned, self._timeout)
+        async with self._reservations.of(self.name, stuck) as reserved:
+            for lane in reserved:
+                await self._recover(lane)
+        return self._interval if len(reserved) == len(stuck) else SOON
+
+    async def _recover(self, lane: int) -> None:
+        while stuck := await self._upkeep.stuck([lane], self._timeout, CHUNK):
             groups: defaultdict[Status, list[int]] = defaultdict(list)
             for event in stuck:
                 transition = decide(Status.PROCESSING, Happening.STUCK, event.attempt_count, self._policy)
                 groups[transition.status].append(event.id)
             for status, ids in groups.items():
                 await self._upkeep.release(self._lease.require(), status, ids, STUCK)
-            if stuck:
-                self._log.warning(
-                    "events.recovered", **{status.name.lower(): len(ids) for status, ids in groups.items()}
-                )
-            if len(stuck) < CHUNK:
-                break
-        return self._interval
+            counts = {status.name.lower(): len(ids) for status, ids in groups.items()}
+            self._log.warning("events.recovered", lane=lane, **counts)
 
 
 class Retention:
@@ -164,26 +191,44 @@ class Retention:
         self._dead_letters = dead_letters
         self._interval = interval
 
-    async def run_once(self) -> float:
-        """Goes through the primary key from its low end, until nothing old is left."""
-        if self._sent is not None:
-            await self._sweep(self._sent, self._upkeep.expired_sent, self._upkeep.delete_sent)
-        if self._dead_letters is not None:
-            await self._sweep(self._dead_letters, self._upkeep.expired_dead, self._upkeep.delete_dead)
-        return self._interval
+        self._sweeps: list[_Sweep] = []
 
-    async def _sweep(
-        self,
-        age: float,
-        expired: Callable[[int, float, int], Awaitable[tuple[list[int], int | None]]],
-        delete: Callable[[list[int]], Awaitable[int]],
-    ) -> None:
-        after: int | None = 0
-        while after is not None and self._lease.trusted and 0 in self._book.owned:
-            ids, after = await expired(after, age, CHUNK)
-            if ids:
-                await delete(ids)
-            await asyncio.sleep(PAUSE)
+    async def run_once(self) -> float:
+        """Looks at the next chunk of the primary key, from its low end, until nothing old is left."""
+        if not self._lease.trusted or 0 not in self._book.owned:
+            self._sweeps = []
+            return self._interval
+        if not self._sweeps:
+            self._sweeps = self._begin()
+        sweep = self._sweeps[-1] if self._sweeps else None
+        if sweep is None:
+            return self._interval
+        ids, last = await sweep.expired(sweep.after, sweep.age, CHUNK)
+        if ids:
+            await sweep.delete(ids)
+        if last is None:
+            self._sweeps.pop()
+        else:
+            sweep.after = last
+        return PAUSE if self._sweeps else self._interval
+
+    def _begin(self) -> "list[_Sweep]":
+        sweeps = []
+        if self._sent is not None:
+            sweeps.append(_Sweep(self._sent, self._upkeep.expired_sent, self._upkeep.delete_sent))
+        if self._dead_letters is not None:
+            sweeps.append(_Sweep(self._dead_letters, self._upkeep.expired_dead, self._upkeep.delete_dead))
+        return sweeps
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """A walk along the primary key of one table."""
+
+    age: float
+    expired: Callable[[int, float, int], Awaitable[tuple[list[int], int | None]]]
+    delete: Callable[[list[int]], Awaitable[int]]
+    after: int = 0
 
 
 class GaugeSampler:

@@ -29,7 +29,7 @@ def test_sigterm_finishes_what_is_in_flight_and_gives_the_lanes_back(
     assert first.stop() == 0
     assert count("status = 0") > 0
     assert count(table="outbox_instances") == 0
-    assert count("owner IS NOT NULL OR suspect", table="outbox_lanes") == 0
+    assert count("owner IS NOT NULL OR deaths", table="outbox_lanes") == 0
     daemon(LEASE__TTL="60s")
     until(lambda: count("status = 1") == 20_000, "the next daemon goes on at once")
     assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=20_000)

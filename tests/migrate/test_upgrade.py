@@ -23,7 +23,7 @@ def assert_newest(database: Database, sql: Sql, names: TableNames = NAMES) -> No
     assert {table: in_order(shape) for table, shape in found.items()} == {
         table: in_order(shape) for table, shape in wanted.items()
     }
-    assert sql(f"SELECT lane, owner, suspect, alone_id FROM {names.lanes} ORDER BY lane") == LANES
+    assert sql(f"SELECT lane, owner, deaths, alone_id FROM {names.lanes} ORDER BY lane") == LANES
 
 
 def test_from_nothing_the_tables_are_those_of_the_model(database: Database, sql: Sql) -> None:

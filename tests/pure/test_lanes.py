@@ -13,7 +13,7 @@ from outboxd.ports import Grant
 def a_book(*lanes: int, suspect: bool = False) -> LaneBook:
     """A book that owns the lanes."""
     book = LaneBook()
-    book.grant([Grant(lane, suspect, None) for lane in lanes], 1000)
+    book.grant([Grant(lane, int(suspect), None) for lane in lanes], 1000)
     return book
 
 
@@ -61,10 +61,10 @@ def test_a_wanted_lane_is_not_read_until_the_promotion_had_it() -> None:
     """A busy lane is reserved when it comes free, before any other batch gets it."""
     book = a_book(1, 2)
     book.occupy([1])
-    assert book.reserve([1, 2]) == [2]
+    assert book.reserve("retry", [1, 2]) == [2]
     book.release([1])
     assert book.readable() == []
-    assert book.reserve([1]) == [1]
+    assert book.reserve("retry", [1]) == [1]
     book.release([1, 2])
     assert book.readable() == [1, 2]
 
@@ -73,9 +73,9 @@ def test_a_want_that_is_withdrawn_frees_the_lane() -> None:
     """When nothing is due any more."""
     book = a_book(1)
     book.occupy([1])
-    book.reserve([1])
+    book.reserve("retry", [1])
     book.release([1])
-    assert book.reserve([]) == []
+    assert book.reserve("retry", []) == []
     assert book.readable() == [1]
 
 
@@ -94,9 +94,9 @@ def test_a_lane_of_a_lost_lease_is_not_granted_while_its_batch_is_under_way() ->
     book.disown_all()
     assert not book.idle
     with pytest.raises(LaneConflictError):
-        book.grant([Grant(1, False, None)], 1000)
+        book.grant([Grant(1, 0, None)], 1000)
     book.release([1])
-    book.grant([Grant(1, False, None)], 1000)
+    book.grant([Grant(1, 0, None)], 1000)
     assert book.readable() == [1]
 
 
@@ -120,7 +120,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(lanes=st.sets(st.integers(0, 7)), suspect=st.booleans())
     def grant(self, lanes: set[int], suspect: bool) -> None:
         held = {lane for holder in self.holders for lane in holder}
-        self.book.grant([Grant(lane, suspect, None) for lane in lanes - held], 10)
+        self.book.grant([Grant(lane, int(suspect), None) for lane in lanes - held], 10)
 
     @rule(count=st.integers(1, 4))
     def read(self, count: int) -> None:
@@ -128,9 +128,9 @@ class Interleavings(RuleBasedStateMachine):
         self.book.occupy(lanes)
         self.holders.append(lanes)
 
-    @rule(lanes=st.sets(st.integers(0, 7)))
-    def promote(self, lanes: set[int]) -> None:
-        self.holders.append(self.book.reserve(lanes))
+    @rule(lanes=st.sets(st.integers(0, 7)), holder=st.sampled_from(["retry", "recovery"]))
+    def promote(self, lanes: set[int], holder: str) -> None:
+        self.holders.append(self.book.reserve(holder, lanes))
 
     @rule(data=st.data())
     def settle(self, data: st.DataObject) -> None:

@@ -1,8 +1,8 @@
 """Delivering records to one partition, in order, and finding the one that the broker refuses."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
@@ -18,6 +18,26 @@ class Destination(NamedTuple):
 
     topic: str
     partition: int
+
+
+class HandOver(NamedTuple):
+    """The terms on which records are given to a producer. `deadline` by the loop's time."""
+
+    producer: AIOKafkaProducer
+    timestamp_ms: int
+    deadline: float
+    permitted: Callable[[], bool]
+
+
+NOT_PERMITTED: Final = Failure(
+    FailureKind.OUTAGE, "lease_or_deadline_passed", "the lease or the delivery deadline passed before all was sent"
+)
+
+
+def _retrieve(answer: "asyncio.Future[Any]") -> None:
+    """An answer that comes when nobody waits any more is no news."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 class Lot:
@@ -41,29 +61,39 @@ class Lot:
         """The first group, when it was handed over and no answer came."""
         return self.groups[0] if self.groups and self._answer is not None else []
 
-    async def send(self, producer: AIOKafkaProducer, timestamp_ms: int, deadline: float) -> None:
-        """Sends group after group until one fails, or until `deadline` by the loop's time.
+    async def send(self, handing: HandOver) -> None:
+        """Sends group after group until one fails, the deadline passes, or it is no longer permitted.
 
         The next batch is sent when the one before it is acknowledged. It costs nothing, since the producer has one
         request for a partition on its way at most; and a broker that does not know the producer yet (or no more)
         would accept a batch behind a refused one.
         """
         self.failure = None
+        loop = asyncio.get_running_loop()
         while self.groups and self.failure is None:
-            batch, size = fill(producer, self.groups[0], timestamp_ms)
-            if size < len(self.groups[0]):
-                self.groups[:1] = [self.groups[0][:size], self.groups[0][size:]]
+            if not handing.permitted() or loop.time() >= handing.deadline:
+                self.failure = NOT_PERMITTED
+                return
             try:
-                async with asyncio.timeout_at(deadline):
-                    answer = await producer.send_batch(
-                        batch, self.destination.topic, partition=self.destination.partition
-                    )
+                answer = await self._hand_over(handing)
             except Exception as error:
                 self.failure = classify(error, self.destination.topic)
                 return
+            answer.add_done_callback(_retrieve)
             self._answer = answer
-            await asyncio.wait({answer}, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
+            await asyncio.wait({answer}, timeout=max(0.0, handing.deadline - loop.time()))
             self.look()
+
+    async def _hand_over(self, handing: HandOver) -> "asyncio.Future[Any]":
+        """Gives the producer as much of the first group as one batch takes; that is the first group then."""
+        topic, partition = self.destination
+        group = self.groups[0]
+        batch, size = fill(handing.producer, group, handing.timestamp_ms)
+        if size < len(group):
+            self.groups[:1] = [group[:size], group[size:]]
+        async with asyncio.timeout_at(handing.deadline):
+            answer: asyncio.Future[Any] = await handing.producer.send_batch(batch, topic, partition=partition)
+        return answer
 
     def look(self) -> None:
         """Takes note of the answer to the batch that was sent last, if one has come."""

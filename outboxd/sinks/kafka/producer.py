@@ -6,7 +6,7 @@ and it is closed, within a bound, before anything of theirs is sent again.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -23,7 +23,8 @@ class ProducerLease:
         self.users = 0
         self.retired = False
         self.unused = asyncio.Event()
-        self.closed = asyncio.Event()
+        self.closing: asyncio.Task[None] | None = None
+        """Its one end, whoever asked for it; not cancelled with them."""
 
 
 class ProducerPool:
@@ -35,10 +36,11 @@ class ProducerPool:
         self._close_timeout = close_timeout
         self._current: ProducerLease | None = None
         self._starting = asyncio.Lock()
+        self._closed = False
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[ProducerLease]:
-        """The producer in use, or a new one. Raises what its start raises, and TimeoutError."""
+        """The producer in use, or a new one. Raises what its start raises, TimeoutError, and ProducerClosed."""
         lease = await self._lease()
         lease.users += 1
         try:
@@ -50,6 +52,8 @@ class ProducerPool:
 
     async def _lease(self) -> ProducerLease:
         async with self._starting:
+            if self._closed:
+                raise ProducerClosed
             lease = self._current
             if lease is None or lease.retired:
                 self._current = lease = ProducerLease(await self._start())
@@ -62,7 +66,7 @@ class ProducerPool:
             async with asyncio.timeout(self._start_timeout):
                 await producer.start()
         except BaseException:
-            await self._close(producer)
+            await asyncio.shield(asyncio.ensure_future(self._close(producer)))
             raise
         return producer
 
@@ -71,14 +75,12 @@ class ProducerPool:
 
         `abort`: do not wait for those at work with it; what they have no answer to fails with ProducerClosed.
         """
-        first = not lease.retired
         lease.retired = True
-        if not abort and lease.users:
+        if not abort and lease.users and lease.closing is None:
             await lease.unused.wait()
-        if first or (abort and not lease.closed.is_set()):
-            await self._close(lease.producer)
-            lease.closed.set()
-        await lease.closed.wait()
+        if lease.closing is None:
+            lease.closing = asyncio.ensure_future(self._close(lease.producer))
+        await asyncio.shield(lease.closing)
 
     async def _close(self, producer: AIOKafkaProducer) -> None:
         """`stop()` would wait for the broker for ever: it gets its time, then the sender and its sockets go."""
@@ -87,13 +89,18 @@ class ProducerPool:
                 await producer.stop()
         except Exception as error:  # a broken producer may fail to stop in any way; it has to go all the same
             log.debug("kafka.producer_stop_failed", error=type(error).__name__)
-            if producer._sender.sender_task is not None:
-                producer._sender.sender_task.cancel()
-            await producer.client.close()
-        producer._message_accumulator.fail_all(ProducerClosed())
+        finally:
+            sender = producer._sender.sender_task
+            if sender is not None and not sender.done():
+                sender.cancel()
+            with suppress(Exception):
+                async with asyncio.timeout(self._close_timeout):
+                    await producer.client.close()
+            producer._message_accumulator.fail_all(ProducerClosed())
 
     async def close(self) -> None:
-        """Closes the producer in use."""
+        """Closes the producer in use; there is none after it."""
+        self._closed = True
         lease, self._current = self._current, None
         if lease is not None:
             await self.retire(lease, abort=True)

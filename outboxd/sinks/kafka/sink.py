@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.partitioner import murmur2
 
 from outboxd.config.settings import SourceSettings
@@ -17,18 +18,12 @@ from outboxd.ports import Report
 from outboxd.sinks.kafka.classify import classify
 from outboxd.sinks.kafka.connection import producer_arguments
 from outboxd.sinks.kafka.message import Record, UnfitEventError, record, too_large
-from outboxd.sinks.kafka.partition import Destination, Lot
+from outboxd.sinks.kafka.partition import Destination, HandOver, Lot
 from outboxd.sinks.kafka.producer import ProducerLease, ProducerPool
-from outboxd.sinks.kafka.topics import topic_failure
+from outboxd.sinks.kafka.topics import TopicDirectory, topic_failure
 
 KEY_CACHE: Final = 50_000
 """How many keys' hashes are remembered; murmur2 in Python is as dear as the rest of an event together."""
-
-TOPIC_PATIENCE: Final = 3.0
-"""Seconds until a topic that the brokers do not know counts as unknown: they may be creating it."""
-
-TOPIC_VERDICT: Final = 5.0
-"""Seconds for which a topic that was unknown stays so, without asking again."""
 
 
 class KafkaSink:
@@ -39,7 +34,7 @@ class KafkaSink:
         self._max_bytes = int(settings.kafka.max_message_bytes)
         self._delivery_timeout = settings.delivery_seconds
         self._hashes: dict[bytes, int] = {}
-        self._unknown: dict[str, float] = {}
+        self._topics = TopicDirectory()
         arguments = producer_arguments(settings.kafka, settings.delivery_seconds)
         self._pool = ProducerPool(
             lambda: AIOKafkaProducer(**arguments), settings.delivery_seconds, settings.close_seconds
@@ -69,7 +64,7 @@ class KafkaSink:
         """Closes the producer."""
         await self._pool.close()
 
-    async def publish(self, events: Sequence[Event]) -> Report:
+    async def publish(self, events: Sequence[Event], permitted: Callable[[], bool]) -> Report:
         """Delivers, within `delivery_seconds` plus the producer's end if it has to go."""
         report = Report()
         deadline = asyncio.get_running_loop().time() + self._delivery_timeout
@@ -77,18 +72,18 @@ class KafkaSink:
         lots: list[Lot] | None = None
         while by_topic and (lots is None or any(lot.resumable for lot in lots)):
             try:
-                async with self._pool.use() as lease:
-                    if lots is None:
-                        lots = await self._lots(lease.producer, by_topic, report, deadline)
+                async with AsyncExitStack() as stack:
+                    async with asyncio.timeout_at(deadline):
+                        lease = await stack.enter_async_context(self._pool.use())
+                        if lots is None:
+                            lots = await self._lots(lease.producer, by_topic, report, deadline)
                     sending = [lot for lot in lots if lot.groups and (lot.resumable or lot.failure is None)]
-                    now_ms = int(time.time() * 1000)
-                    await asyncio.gather(*(lot.send(lease.producer, now_ms, deadline) for lot in sending))
+                    handing = HandOver(lease.producer, int(time.time() * 1000), deadline, permitted)
+                    await asyncio.gather(*(lot.send(handing) for lot in sending))
             except Exception as error:
                 report.trouble = classify(error)
                 break
             await self._clear_up(lease, sending, report, deadline)
-            if asyncio.get_running_loop().time() >= deadline:
-                break
         self._account(by_topic, lots, report)
         return report
 
@@ -116,7 +111,7 @@ class KafkaSink:
     ) -> list[Lot]:
         """The records by partition. The events of a topic that is unknown or forbidden are reported."""
         found = await asyncio.gather(
-            *(self._partitions(producer, topic, deadline) for topic in by_topic), return_exceptions=True
+            *(self._topics.partitions(producer, topic, deadline) for topic in by_topic), return_exceptions=True
         )
         lots: list[Lot] = []
         for (topic, records), partitions in zip(by_topic.items(), found, strict=True):
@@ -128,28 +123,6 @@ class KafkaSink:
                 shares[partitions[self._hash(entry.key) % len(partitions)]].append(entry)
             lots += [Lot(Destination(topic, partition), share) for partition, share in shares.items()]
         return lots
-
-    async def _partitions(self, producer: AIOKafkaProducer, topic: str, deadline: float) -> list[int]:
-        client, now = producer.client, asyncio.get_running_loop().time
-        known = client.cluster.partitions_for_topic(topic)
-        if known:
-            return sorted(known)
-        # A verdict holds for a while, so that a thousand batches do not wait for one missing topic in turn.
-        if now() - self._unknown.get(topic, -TOPIC_VERDICT) < TOPIC_VERDICT:
-            raise UnknownTopicOrPartitionError
-        patience = min(deadline, now() + TOPIC_PATIENCE)
-        await client.add_topic(topic)
-        while now() < patience:
-            if not await client.force_metadata_update():
-                raise KafkaConnectionError
-            known = client.cluster.partitions_for_topic(topic)
-            if known:
-                return sorted(known)
-            if topic in client.cluster.unauthorized_topics:
-                raise TopicAuthorizationFailedError(topic)
-            await asyncio.sleep(0.1)
-        self._unknown[topic] = now()
-        raise UnknownTopicOrPartitionError
 
     @staticmethod
     def _report_topic(records: Iterable[Record], failure: Failure, report: Report) -> None:
@@ -206,4 +179,5 @@ class KafkaSink:
             report.unknown += [entry.event for entry in unanswered]
             report.unsent += [entry.event for entry in lot.rest[len(unanswered) :]]
             if lot.rest and report.trouble is None:
-                report.trouble = lot.failure or classify(TimeoutError())
+                # A search for the one to blame that the deadline ended blames nobody.
+                report.trouble = classify(TimeoutError()) if lot.failure is None or lot.blamed else lot.failure

@@ -89,6 +89,15 @@ class BatchReader:
         if batch.suspect:
             await self._forgive(batch.instance, batch.rows_by_lane, batch.exhausted)
 
+    async def unmark(self, batch: Batch, events: Sequence[Event]) -> None:
+        """A suspect batch was not delivered, for the broker's sake, and its owner lives: no attempt is spent."""
+        if batch.suspect and events:
+            await self._.settler.unmark_suspects(batch.instance, [event.id for event in events])
+            for event in events:
+                suspicion = self._.book.suspicion(event.lane)
+                if suspicion is not None:
+                    suspicion.marked.discard(event.id)
+
     async def _forgive(self, instance: str, rows: Mapping[int, int], exhausted: Collection[int]) -> None:
         cleared = self._.book.clear_suspects(rows, exhausted=exhausted)
         if cleared:
@@ -169,7 +178,7 @@ class BatchReader:
         """As many of the first events as may share a batch, and whether nothing else may be in flight with them."""
         count, limit, exclusive = 0, len(events), False
         for event in events:
-            deaths = event.attempt_count - self._marked(event)
+            deaths = self._deaths(event)
             limit = min(limit, crash_batch_limit(deaths, len(events)))
             if count >= limit:
                 break
@@ -191,6 +200,14 @@ class BatchReader:
                 suspicion.marked.add(event.id)
         fresh = {event.id for event in unmarked}
         return [e._replace(attempt_count=e.attempt_count + 1) if e.id in fresh else e for e in events]
+
+    def _deaths(self, event: Event) -> int:
+        """How many owners may have died of the event, before the last: its attempts can have had other reasons, but
+        no more of them can be deaths than its lane has seen."""
+        suspicion = self._.book.suspicion(event.lane)
+        seen = suspicion.deaths - 1 if suspicion is not None else 0
+        attempts = event.attempt_count - self._marked(event)
+        return seen if attempts < 0 else min(attempts, seen)
 
     def _marked(self, event: Event) -> bool:
         suspicion = self._.book.suspicion(event.lane)

@@ -19,6 +19,9 @@ from outboxd.workers.relay.reader import BatchReader, Reading
 
 log = structlog.get_logger(__name__)
 
+FAILED_PAUSE: Final = 5.0
+"""Seconds until the events of a batch that failed for a reason of ours are read again."""
+
 SETTLE_BACKOFF: Final = Backoff(base=0.1, max=2.0, jitter=0.3)
 
 
@@ -109,13 +112,16 @@ class Relay:
         """A batch from the read to its last write. Whatever happens, its lanes are released behind it."""
         try:
             report = await self._publish(batch)
-            self._note_trouble(report.trouble)
+            if report.trouble or report.delivered:
+                self._note_trouble(report.trouble)
             await self._settle(batch, report)
         except LeaseLostError as error:
             self._log.debug("relay.lease_lost", reason=str(error))
         except Exception as error:
             self._metrics.worker_failed(self.name)
             self._log.error("relay.batch_failed", events=len(batch.events), exc_info=error)
+            # Its lanes are still occupied: what cannot be written must not be sent again and again.
+            await asyncio.sleep(FAILED_PAUSE)
 
     # --- publish
 
@@ -125,7 +131,7 @@ class Relay:
         if not batch.events:
             report = Report()
         elif self._.lease.trusted:
-            report = await self._.sink.publish(batch.events)
+            report = await self._.sink.publish(batch.events, lambda: self._.lease.trusted)
         else:
             report = Report(unsent=batch.events)
         report.failed += batch.failed
@@ -160,7 +166,10 @@ class Relay:
             await self._persist(lambda: self._.settler.reject(batch.instance, decided.rejections, decided.holds))
             self._note_rejections(decided)
         self._count(batch, report, decided)
-        if not (report.unsent or report.unknown):
+        undelivered = [*report.unsent, *report.unknown]
+        if undelivered:
+            await self._persist(lambda: self._reader.unmark(batch, undelivered))
+        else:
             await self._persist(lambda: self._reader.forgive(batch))
 
     async def _persist(self, write: Callable[[], Awaitable[object]]) -> None:
