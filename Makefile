@@ -42,7 +42,7 @@ fmt: venv ## Format the code, and mend what can be mended.
 	$(BIN)/ruff format .
 
 test: servers ## Run all tests, against real MariaDB, MySQL and Kafka.
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 demo: venv ## Watch outboxd deliver the events of an application, with everything it needs.
 	$(BIN)/outboxd demo --install $(ARGS)

@@ -38,10 +38,16 @@ class Process:
             self._process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
 
     def check(self) -> None:
-        """Raises RuntimeError with the end of its output when it no longer runs."""
+        """Notes its memory. Raises RuntimeError with the end of its output when it no longer runs."""
         if self._process.poll() is not None:
             raise self._failure("has ended")
         self._note_peak_rss()
+
+    def kill(self) -> None:
+        """Ends it at once, if it still runs."""
+        if self._process.returncode is None:
+            self._process.kill()
+            self._process.wait()
 
     def stop(self) -> Usage:
         """Tells it to end, and waits for it."""
@@ -79,9 +85,7 @@ class Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-            self._process.wait()
+        self.kill()
 
 
 class Program(Protocol):
@@ -140,9 +144,9 @@ class Outboxd:
         process = self._start(database_url, kafka, log, port)
         deadline = time.monotonic() + TIMEOUT
         while not _is_ready(port):
-            process.check()
             if time.monotonic() > deadline:
-                raise RuntimeError(f"outboxd was not ready within {TIMEOUT:.0f} s; see {log}")
+                process.kill()
+            process.check()
             time.sleep(0.02)
         return process
 

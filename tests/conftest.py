@@ -38,6 +38,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_REPORT] = ServerReport()
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of a parallel run hands its report to the process that prints the summary."""
+    if hasattr(session.config, "workeroutput"):
+        report = session.config.stash[_REPORT]
+        session.config.workeroutput["servers"] = (report.tested, report.untested)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes a worker's report."""
+    tested, untested = getattr(node, "workeroutput", {}).get("servers", ([], []))
+    report = node.config.stash[_REPORT]
+    report.tested += tested
+    report.untested += [line for line in untested if line not in report.untested]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     report = config.stash[_REPORT]
     if report.tested:

@@ -151,6 +151,7 @@ class LeaseKeeper:
         instance = self._lease.instance
         share = fair_share(instance, view.members, LANES)
         mine = len(view.lanes)
+        before = self._book.owned
         surplus = self._book.surrender(max(0, mine - share))
         if surplus:
             await self._leases.give_back(instance, surplus)
@@ -158,7 +159,6 @@ class LeaseKeeper:
         elif mine < share:
             await self._leases.take(instance, share - mine)
             view = await self._leases.view(instance)
-        before = self._book.owned
         gone = set(before) - {grant.lane for grant in view.lanes}
         self._book.disown(gone)
         self._holds.forget({*gone, *surplus})

@@ -42,4 +42,5 @@ def count(outbox: Database) -> Iterator[Callable[..., int]]:
             assert found
             return int(found[0])
 
+        rows.connection = connection  # type: ignore[attr-defined]
         yield rows

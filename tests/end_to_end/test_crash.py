@@ -1,7 +1,6 @@
 """What a crash leaves behind: nothing is lost, nothing moves, and only what was in flight may come twice."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from tests.conftest import Database
 from tests.end_to_end.application import Ledger, fill, insert
 from tests.end_to_end.checker import Verdict, check, consume
 from tests.end_to_end.daemon import Daemon, until
+from tests.end_to_end.plugins import installed
 from tests.servers.kafka import Kafka
 
 Count = Callable[..., int]
@@ -78,15 +78,6 @@ def test_an_outage_after_a_crash_spends_no_attempt(
     assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=20)
 
 
-def install_killer(folder: Path) -> dict[str, str]:
-    """The plug-in as an installed distribution; the environment in which it is found."""
-    metadata = folder / "killer-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: killer\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[outboxd.sinks]\nkiller = tests.end_to_end.killer:KillerSink\n")
-    return {"PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[2])])}
-
-
 def test_an_event_that_kills_the_process_ends_as_a_dead_letter_and_only_it(
     outbox: Database, tmp_path: Path, count: Count
 ) -> None:
@@ -96,7 +87,7 @@ def test_an_event_that_kills_the_process_ends_as_a_dead_letter_and_only_it(
         fill(connection, ledger, "orders", 300, 30)
         deadly = insert(connection, ledger, "order-7", "orders", event_type="deadly")
         fill(connection, ledger, "orders", 300, 30)
-    environment = install_killer(tmp_path)
+    environment = installed(tmp_path, killer="KillerSink")
     printed: list[str] = []
     deaths = 0
     while count("event_id = %s", deadly, table="outbox_deadletters") == 0:
