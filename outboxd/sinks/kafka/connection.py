@@ -1,15 +1,27 @@
 """The arguments of an aiokafka producer."""
 
 import ssl
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
+from aiokafka.codec import has_lz4, has_snappy, has_zstd
 from aiokafka.helpers import create_ssl_context
 
 from outboxd.config.kafka import KafkaSettings
+from outboxd.errors import ConfigError
+
+CODECS: Final[Mapping[str, Callable[[], bool]]] = {"snappy": has_snappy, "lz4": has_lz4, "zstd": has_zstd}
+"""Whether the library of each codec is there; gzip is Python's own."""
 
 
 def producer_arguments(settings: KafkaSettings, request_timeout: float) -> dict[str, Any]:
-    """Idempotent, acks=all. `request_timeout` in seconds. Reads the TLS files: raises OSError, ssl.SSLError."""
+    """Idempotent, acks=all. `request_timeout` in seconds. Reads the TLS files. Raises ConfigError."""
+    codec = CODECS.get(settings.compression)
+    if codec is not None and not codec():
+        raise ConfigError(
+            f"kafka.compression: the library for {settings.compression} is not installed; "
+            'pip install \'outboxd[compression]\', or write "gzip" or "none"'
+        )
     arguments: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
         "client_id": settings.client_id,
@@ -34,9 +46,11 @@ def producer_arguments(settings: KafkaSettings, request_timeout: float) -> dict[
 
 
 def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
-    context: ssl.SSLContext = create_ssl_context(
-        cafile=str(settings.tls_ca) if settings.tls_ca else None,
-        certfile=str(settings.tls_cert) if settings.tls_cert else None,
-        keyfile=str(settings.tls_key) if settings.tls_key else None,
-    )
+    files = {"tls_ca": settings.tls_ca, "tls_cert": settings.tls_cert, "tls_key": settings.tls_key}
+    ca, cert, key = (str(path) if path else None for path in files.values())
+    try:
+        context: ssl.SSLContext = create_ssl_context(cafile=ca, certfile=cert, keyfile=key)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        given = " and ".join(f"kafka.{name}" for name, path in files.items() if path)
+        raise ConfigError(f"{given}: cannot be read as PEM ({type(error).__name__}); look at the files") from error
     return context
