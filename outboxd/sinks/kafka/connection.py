@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aiokafka.codec import has_lz4, has_snappy, has_zstd
+from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.helpers import create_ssl_context
 
 from outboxd.config.kafka import KafkaSettings
-from outboxd.errors import ConfigError
+from outboxd.errors import ConfigError, FailureKind
+from outboxd.sinks.kafka.classify import classify
 
 CODECS: Final[Mapping[str, Callable[[], bool]]] = {"snappy": has_snappy, "lz4": has_lz4, "zstd": has_zstd}
 """Whether the library of each codec is there; gzip is Python's own."""
@@ -43,6 +45,25 @@ def producer_arguments(settings: KafkaSettings, request_timeout: float) -> dict[
         arguments["sasl_plain_username"] = settings.sasl_username
         arguments["sasl_plain_password"] = settings.sasl_password.get_secret_value()
     return arguments
+
+
+async def refusal(arguments: Mapping[str, Any]) -> Exception | None:
+    """Why the brokers refuse a connection that they could take: TLS or SASL. None when it is something else.
+
+    aiokafka's own start tells of any failure only that it could not bootstrap.
+    """
+    shared = {"client_id", "request_timeout_ms", "security_protocol", "ssl_context"}
+    shared |= {"sasl_mechanism", "sasl_plain_username", "sasl_plain_password"}
+    given = {name: value for name, value in arguments.items() if name in shared}
+    for host, port, _ in collect_hosts(arguments["bootstrap_servers"]):
+        try:
+            connection = await create_conn(host, port, **given)
+        except Exception as error:
+            if classify(error).kind is FailureKind.PAUSE:
+                return error
+        else:
+            connection.close()
+    return None
 
 
 def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext:

@@ -5,12 +5,12 @@ and it is closed, within a bound, before anything of theirs is sent again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import ProducerClosed
+from aiokafka.errors import KafkaConnectionError, ProducerClosed
 
 log = structlog.get_logger(__name__)
 
@@ -28,10 +28,20 @@ class ProducerLease:
 
 
 class ProducerPool:
-    """Builds producers by `build`, one at a time. `start_timeout` and `close_timeout` in seconds."""
+    """Builds producers by `build`, one at a time. `start_timeout` and `close_timeout` in seconds.
 
-    def __init__(self, build: Callable[[], AIOKafkaProducer], start_timeout: float, close_timeout: float) -> None:
+    `diagnose` finds the reason behind a connection that failed, where it can.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], AIOKafkaProducer],
+        diagnose: Callable[[], Awaitable[Exception | None]],
+        start_timeout: float,
+        close_timeout: float,
+    ) -> None:
         self._build = build
+        self._diagnose = diagnose
         self._start_timeout = start_timeout
         self._close_timeout = close_timeout
         self._current: ProducerLease | None = None
@@ -64,11 +74,20 @@ class ProducerPool:
         producer = self._build()
         try:
             async with asyncio.timeout(self._start_timeout):
-                await producer.start()
+                await self._connect(producer)
         except BaseException:
             await asyncio.shield(asyncio.ensure_future(self._close(producer)))
             raise
         return producer
+
+    async def _connect(self, producer: AIOKafkaProducer) -> None:
+        try:
+            await producer.start()
+        except KafkaConnectionError as error:
+            reason = await self._diagnose()
+            if reason is None:
+                raise
+            raise reason from error
 
     async def retire(self, lease: ProducerLease, *, abort: bool) -> None:
         """Takes a producer out of use, and returns when it is closed. Not to be called from within `use`.

@@ -16,7 +16,7 @@ from outboxd.errors import Failure, FailureKind, SinkUnavailableError
 from outboxd.model import Event
 from outboxd.ports import Report
 from outboxd.sinks.kafka.classify import classify
-from outboxd.sinks.kafka.connection import producer_arguments
+from outboxd.sinks.kafka.connection import producer_arguments, refusal
 from outboxd.sinks.kafka.message import Record, UnfitEventError, record, too_large
 from outboxd.sinks.kafka.partition import Destination, HandOver, Lot
 from outboxd.sinks.kafka.producer import ProducerLease, ProducerPool
@@ -37,7 +37,10 @@ class KafkaSink:
         self._topics = TopicDirectory()
         arguments = producer_arguments(settings.kafka, settings.delivery_seconds)
         self._pool = ProducerPool(
-            lambda: AIOKafkaProducer(**arguments), settings.delivery_seconds, settings.close_seconds
+            lambda: AIOKafkaProducer(**arguments),
+            lambda: refusal(arguments),
+            settings.delivery_seconds,
+            settings.close_seconds,
         )
 
     async def start(self) -> None:
