@@ -41,7 +41,8 @@ class MySqlEventReader:
         statement = self._statements.read(lanes, limit)
 
         def work(connection: Connection) -> list[Event]:
-            return [Event._make(row) for row in connection.exec_driver_sql(statement).fetchall()]
+            # The driver's own rows: SQLAlchemy's would be made only to be taken apart again.
+            return [Event._make(row) for row in connection.exec_driver_sql(statement).cursor.fetchall()]
 
         return await self._session.run(work)
 

@@ -13,7 +13,7 @@ BUCKETS: Final = (
 )  # fmt: skip
 """Upper bounds of the histograms' buckets, in seconds: 1 ms to 10 min, closest together around a poll interval."""
 
-LATENCY_SAMPLES: Final = 32
+LATENCY_SAMPLES: Final = 8
 """How many events of a batch are worth a latency each; more would cost time and tell nothing."""
 
 MAX_VALUES: Final = 100

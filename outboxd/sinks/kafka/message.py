@@ -6,6 +6,7 @@ then trace_id, span_id and a W3C traceparent where the row has them, then the ap
 
 import json
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -54,8 +55,7 @@ def record(event: Event, max_bytes: int) -> Record:
     value = (event.payload or "").encode()
     headers: list[Header] = [
         ("event_id", event.event_id.encode()),
-        ("event_type", event.event_type.encode()),
-        ("aggregate_type", event.aggregate_type.encode()),
+        *_type_headers(event.event_type, event.aggregate_type),
         ("aggregate_id", key),
     ]
     if event.trace_id is not None or event.span_id is not None or event.headers is not None:
@@ -65,6 +65,12 @@ def record(event: Event, max_bytes: int) -> Record:
     if len(value) + len(key) > max_bytes // 2 or event.headers is not None:
         _check_size(key, value, headers, max_bytes)
     return Record(event, key, value, headers)
+
+
+@lru_cache(maxsize=1024)
+def _type_headers(event_type: str, aggregate_type: str) -> tuple[Header, Header]:
+    """Made once per pair of types: there are few of them."""
+    return ("event_type", event_type.encode()), ("aggregate_type", aggregate_type.encode())
 
 
 def _trace_headers(event: Event) -> list[Header]:

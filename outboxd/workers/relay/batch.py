@@ -1,10 +1,16 @@
 """A batch: events of free lanes, which stay occupied until every one of the events is settled."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from outboxd.errors import Failure
 from outboxd.model import Event
+
+
+def payload_size(events: Iterable[Event]) -> int:
+    """Size of the payloads that are loaded, in characters."""
+    return sum([len(event.payload or "") for event in events])
 
 
 @dataclass(slots=True)
@@ -32,7 +38,7 @@ class Batch:
     @property
     def bytes(self) -> int:
         """Size of the payloads in memory."""
-        return sum(len(event.payload or "") for event in self.events)
+        return payload_size(self.events)
 
     @property
     def rows_by_lane(self) -> Counter[int]:

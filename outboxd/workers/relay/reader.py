@@ -12,7 +12,7 @@ from outboxd.lifecycle import Happening, RetryPolicy, crash_batch_limit, decide
 from outboxd.model import Event, Status
 from outboxd.ports import EventReader, LaneSignature, Settler, Sink, Upkeep
 from outboxd.workers.lease import Lease
-from outboxd.workers.relay.batch import Batch
+from outboxd.workers.relay.batch import Batch, payload_size
 
 KILLER = Failure(
     FailureKind.PERMANENT,
@@ -134,6 +134,8 @@ class BatchReader:
         self, events: list[Event], budget: int, cut: int | None
     ) -> tuple[list[Event], list[tuple[Event, Failure]], int | None]:
         """Loads the payloads that the read left out. What goes beyond the budget waits for another batch."""
+        if all(event.payload is not None for event in events) and payload_size(events) <= budget:
+            return events, [], cut
         taken: list[Event] = []
         failed: list[tuple[Event, Failure]] = []
         missing: list[int] = []
