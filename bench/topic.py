@@ -79,7 +79,8 @@ def read_topic(kafka: Kafka, topic: str) -> Iterator[Message]:
     with closing(consumer_of(kafka, topic)) as consumer:
         ended = 0
         while ended < PARTITIONS:
-            for message in consumer.consume(1000, timeout=10):
+            # It waits for all 1,000, or until the time is over: at the end of the topic, always.
+            for message in consumer.consume(1000, timeout=0.1):
                 error = message.error()
                 if error is None:
                     yield parse(message)

@@ -1,5 +1,6 @@
 """Connections to MySQL and MariaDB: how they are opened, and which errors mean what."""
 
+import io
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from sqlalchemy.pool import NullPool
 
 from outboxd.config.sections import DatabaseSettings
 from outboxd.errors import ConfigError
+
+READ_BUFFER: Final = 256 * 1024
+"""Bytes read from the database's socket at once."""
 
 RETRYABLE: Final = frozenset({1213, 1205, 1020})
 """Deadlock, lock wait time-out, record has changed: the transaction was rolled back and may be repeated."""
@@ -101,6 +105,9 @@ def _session_preparer(wait_timeout: float | None) -> Callable[[Any, Any], None]:
         statements.append(f"SET SESSION wait_timeout={max(1, round(wait_timeout))}")
 
     def prepare(connection: Any, _record: Any) -> None:
+        if isinstance(getattr(connection, "_rfile", None), io.BufferedReader):
+            # PyMySQL reads by 8 KiB: fifty system calls for a batch, each of which hands over the GIL.
+            connection._rfile = connection._sock.makefile("rb", READ_BUFFER)
         cursor = connection.cursor()
         for statement in statements:
             cursor.execute(statement)
