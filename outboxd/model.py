@@ -10,6 +10,10 @@ MAX_INT32: Final = 2**31 - 1
 """The largest value of the column `attempt_count`."""
 
 
+HELD_UNTIL: Final = "2038-01-01 00:00:00"
+"""The due time, UTC, of events that are held behind a dead letter: near the end of what a TIMESTAMP holds."""
+
+
 class Status(IntEnum):
     """The column `outbox_events.status`, as the Go library overtonx/outbox numbers it."""
 

@@ -101,6 +101,9 @@ def _dead_letters(metadata: sa.MetaData, name: str) -> sa.Table:
         _invisible_headers(),
         sa.Column("moved_at", mysql.TIMESTAMP(fsp=6), info=INVISIBLE),
         sa.Column("reason", sa.String(64), info=INVISIBLE),
+        sa.Column("lane", mysql.TINYINT(unsigned=True), sa.Computed(LANE_EXPRESSION, persisted=False), info=INVISIBLE),
+        sa.Column("holds", mysql.TINYINT(unsigned=True), info=INVISIBLE),
+        sa.Index("idx_holds_lane", "holds", "lane"),
     )
 
 
@@ -115,6 +118,7 @@ def _instances(metadata: sa.MetaData, name: str) -> sa.Table:
         _string("version", 32),
         _timestamp("started_at", NOW),
         _timestamp("expires_at", NOW),
+        sa.Column("report", sa.JSON),
     )
 
 

@@ -9,7 +9,7 @@ from outboxd.errors import SchemaError
 from outboxd.model import TableNames
 from outboxd.store.engine import error_code
 
-NEWEST: Final = "0002"
+NEWEST: Final = "0003"
 """The newest revision in `migrations/`. Revisions are numbered, so a greater one is a later one."""
 
 _NO_SUCH_TABLE: Final = 1146

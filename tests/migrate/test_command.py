@@ -45,7 +45,7 @@ def test_check_tells_by_its_exit_code(database: Database, sql: Sql) -> None:
     assert (result.exit_code, result.stdout) == (1, "outbox_events: behind, at revision 0001; run `outboxd migrate`\n")
     assert run(database.url, "migrate").exit_code == 0
     result = run(database.url, "migrate", "--check")
-    assert (result.exit_code, result.stdout) == (0, "outbox_events: up to date, at revision 0002\n")
+    assert (result.exit_code, result.stdout) == (0, "outbox_events: up to date, at revision 0003\n")
 
 
 def test_check_finds_tables_that_cannot_be_adopted(database: Database, sql: Sql) -> None:
@@ -66,7 +66,7 @@ def test_up_history_and_down(database: Database) -> None:
         "0001",
     ]
     history = run(database.url, "migrate", "history").stdout.splitlines()
-    assert [line.split()[:2] for line in history] == [["0001", "applied"], ["0002", "missing"]]
+    assert [line.split()[:2] for line in history] == [["0001", "applied"], ["0002", "missing"], ["0003", "missing"]]
     assert run(database.url, "migrate").stdout.endswith(": done\n")
     assert run(database.url, "migrate", "down").stdout.endswith(": undone\n")
     assert run(database.url, "migrate", "down", "--to", "base").exit_code == 0
@@ -84,7 +84,7 @@ def test_all_sources_or_one(database: Database, sql: Sql, tmp_path: Path) -> Non
     assert "outbox_events" not in sql.tables()
     result = CliRunner().invoke(main, ["migrate", "--config", str(config)])
     assert "[orders] outbox_events: made\n" in result.stdout
-    assert "[billing] billing_events: nothing to do, at revision 0002\n" in result.stdout
+    assert "[billing] billing_events: nothing to do, at revision 0003\n" in result.stdout
     assert CliRunner().invoke(main, ["migrate", "--check", "--config", str(config)]).exit_code == 0
 
 

@@ -6,6 +6,7 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from outboxd.errors import SchemaError
+from outboxd.model import HELD_UNTIL
 from outboxd.store.ddl import Steps
 from outboxd.store.migrator import Migrator, scripts_folder
 from tests.conftest import Database
@@ -26,8 +27,23 @@ def insert_dead_letter_with_headers(sql: Sql) -> None:
     sql("UPDATE outbox_deadletters SET headers = '{}'")
 
 
+def insert_holding_dead_letter(sql: Sql) -> None:
+    """A dead letter behind which its aggregate waits."""
+    sql.insert_dead_letter()
+    sql("UPDATE outbox_deadletters SET holds = 1")
+
+
+def insert_held_event(sql: Sql) -> None:
+    """An event that is held, whose dead letter has gone."""
+    sql.insert_event(2)
+    sql("UPDATE outbox_events SET next_attempt_at = %s", HELD_UNTIL)
+
+
 REFUSED: list[tuple[str, str, Prepare]] = [
     ("0001", "1 instance is running: stop the daemon first", lambda sql: sql.insert_instance()),
+    ("0002", "1 instance is running: stop the daemon first", lambda sql: sql.insert_instance()),
+    ("0002", "outbox_deadletters holds back aggregates", insert_holding_dead_letter),
+    ("0002", "outbox_events has events that are held behind a dead letter", insert_held_event),
     ("0001", "outbox_events holds events that were not delivered with headers", insert_event_with_headers),
     ("0001", "outbox_deadletters holds dead letters with headers", insert_dead_letter_with_headers),
     ("base", "outbox_events holds events that were not delivered", lambda sql: sql.insert_event(0)),
@@ -47,7 +63,7 @@ def test_what_is_needed_is_not_taken_away(database: Database, sql: Sql, to: str,
         Migrator(database.url, NAMES).downgrade(to)
     assert said in str(caught.value)
     assert sql.definitions() == before
-    assert Migrator(database.url, NAMES).current() == "0002"
+    assert Migrator(database.url, NAMES).current() == "0003"
 
 
 def test_adopted_tables_are_never_dropped(database: Database, sql: Sql) -> None:
@@ -96,5 +112,5 @@ def test_wrong_directions_are_refused(database: Database) -> None:
     migrate(database.url)
     with pytest.raises(SchemaError, match="beyond 0001: `outboxd migrate down --to 0001` goes back"):
         migrate(database.url, "0001")
-    with pytest.raises(SchemaError, match="at revision 0002: 0002 is not below it"):
-        Migrator(database.url, NAMES).downgrade("0002")
+    with pytest.raises(SchemaError, match="at revision 0003: 0003 is not below it"):
+        Migrator(database.url, NAMES).downgrade("0003")

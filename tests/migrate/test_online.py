@@ -85,7 +85,7 @@ def test_writers_go_on_while_the_tables_change(database: Database, sql: Sql) -> 
     writer = Writer(database)
     with writer.running():
         lines = migrate(database.url)
-        Migrator(database.url, NAMES).downgrade()
+        Migrator(database.url, NAMES).downgrade("0001")
         migrate(database.url)
     assert any(line.startswith("outbox_events: adopted (8") for line in lines)
     assert sql.one("SELECT COUNT(*) FROM outbox_events") == PRELOADED + writer.inserted
@@ -124,7 +124,7 @@ def test_an_open_transaction_delays_the_change_and_not_the_writers(database: Dat
         work.result(60)
     assert writer.longest < 2, f"an INSERT took {writer.longest:.2f} s"
     assert sum(line.startswith("waiting") for line in lines) == 1
-    assert Migrator(database.url, NAMES).current() == "0002"
+    assert Migrator(database.url, NAMES).current() == "0003"
 
 
 def test_a_transaction_that_never_ends_is_named(database: Database, sql: Sql) -> None:
@@ -137,7 +137,7 @@ def test_a_transaction_that_never_ends_is_named(database: Database, sql: Sql) ->
         Migrator(database.url, NAMES, patience=0).upgrade()
     assert Migrator(database.url, NAMES).current() == "0001"
     migrate(database.url)
-    assert Migrator(database.url, NAMES).current() == "0002"
+    assert Migrator(database.url, NAMES).current() == "0003"
 
 
 def test_a_table_without_instant_changes_is_changed_in_place(database: Database, sql: Sql) -> None:
@@ -168,8 +168,8 @@ def test_several_processes_at_once(database: Database) -> None:
     ]
     outputs = [process.communicate(timeout=60)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outputs
-    assert sum("0002" in output and ": done" in output for output in outputs) == 1
-    assert sum("nothing to do, at revision 0002" in output for output in outputs) == 2
+    assert sum("0003" in output and ": done" in output for output in outputs) == 1
+    assert sum("nothing to do, at revision 0003" in output for output in outputs) == 2
     assert shapes(database.url) == model()
 
 

@@ -47,12 +47,12 @@ def test_the_first_revision_makes_the_go_librarys_tables(database: Database, sql
 
 
 def test_down_and_up_again(database: Database, sql: Sql) -> None:
-    """Down by one gives the first revision's tables, down to base nothing but the version table; up the model."""
+    """Down gives the first revision's tables, down to base nothing but the version table; up the model."""
     migrate(database.url, "0001")
     first = sql.parts(NAMES.events, NAMES.dead_letters)
     migrate(database.url)
     migrator = Migrator(database.url, NAMES)
-    migrator.downgrade()
+    migrator.downgrade("0001")
     assert migrator.current() == "0001"
     assert sql.parts(NAMES.events, NAMES.dead_letters) == first
     assert sql.tables() == {NAMES.events, NAMES.dead_letters, "outbox_events_version"}
@@ -233,14 +233,18 @@ def crashing(connection: Connection, after: int) -> Callable[[str], None]:
 
 
 @pytest.mark.parametrize("direction", ["upgrade", "downgrade"])
-@pytest.mark.parametrize(("revision", "below", "least"), [("0001", "base", 2), ("0002", "0001", 9)])
+@pytest.mark.parametrize(
+    ("revision", "below", "least"), [("0001", "base", 2), ("0002", "0001", 9), ("0003", "0002", 4)]
+)
 def test_a_run_that_died_is_finished_by_the_next(
     database: Database, sql: Sql, revision: str, below: str, least: int, direction: str
 ) -> None:
     """Dead before, between and behind any two statements of a revision, whose number was not written any more."""
     script = ScriptDirectory(str(scripts_folder())).get_revision(revision)
-    sql.make_go_tables(GO_NAMES)
-    before = shapes(database.url, GO_NAMES if below == "0001" else TableNames(*"abcd"))
+    reference = TableNames(*"abcd")
+    if below != "base":
+        Migrator(database.url, reference).upgrade(below)
+    before = shapes(database.url, reference)
     died = -1
     with connected(database.url) as connection:
         crashed = True
@@ -271,6 +275,6 @@ def test_a_lost_version_table_is_written_again(database: Database, sql: Sql) -> 
     migrate(database.url)
     sql("DROP TABLE outbox_events_version")
     migrate(database.url)
-    assert Migrator(database.url, NAMES).current() == "0002"
+    assert Migrator(database.url, NAMES).current() == "0003"
     assert_newest(database, sql)
     assert UTF8 in sql.definitions()["outbox_events"]

@@ -74,7 +74,7 @@ def test_the_daemon_starts_only_on_tables_that_are_not_behind(database: Database
         with pytest.raises(SchemaError, match="outbox_events has not been migrated: run `outboxd migrate`"):
             require_current(connection, NAMES)
         migrate(database.url, "0001")
-        with pytest.raises(SchemaError, match="at revision 0001, behind 0002: run `outboxd migrate`"):
+        with pytest.raises(SchemaError, match="at revision 0001, behind 0003: run `outboxd migrate`"):
             require_current(connection, NAMES)
         migrate(database.url)
         require_current(connection, NAMES)
