@@ -7,6 +7,7 @@ from typing import Final
 
 from outboxd.config.settings import SourceSettings
 from outboxd.errors import ConfigError
+from outboxd.eventloop import Guards
 from outboxd.lifecycle import RetryPolicy
 from outboxd.ports import Sink
 from outboxd.pulse import Pulse
@@ -52,6 +53,7 @@ async def open_source(
     instance_name: str,
     metrics: Metrics,
     pulse: Pulse,
+    guards: Guards,
 ) -> Source:
     """Connects to the database and builds the crew. Raises DatabaseUnavailableError, SchemaError,
     UnsupportedServerError."""
@@ -62,11 +64,12 @@ async def open_source(
         # A full batch of inline payloads stays within the byte limit; larger ones are fetched one by one.
         inline_bytes=max(1024, int(relay.batch_bytes) // relay.batch_size),
         keep_sent=settings.retention.sent != 0,
+        policy=settings.order.policy,
         lease_ttl=settings.lease.ttl,
         options=connect_options(settings.database),
     )
     ports = Ports(store.reader, store.settler, store.leases, store.upkeep, store.sampler, build_sink())
-    return Source(name, Crew(name, ports, terms(settings, instance_name), metrics, pulse), store)
+    return Source(name, Crew(name, ports, terms(settings, instance_name), metrics, pulse, guards=guards), store)
 
 
 def terms(settings: SourceSettings, instance_name: str) -> Terms:
@@ -74,6 +77,7 @@ def terms(settings: SourceSettings, instance_name: str) -> Terms:
     relay, retention = settings.relay, settings.retention
     return Terms(
         policy=RetryPolicy(settings.retry.max_attempts, settings.retry.backoff),
+        order=settings.order.policy,
         limits=Limits(
             relay.batch_size, int(relay.batch_bytes), relay.in_flight, int(relay.in_flight_bytes), relay.poll_interval
         ),

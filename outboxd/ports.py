@@ -1,8 +1,8 @@
 """The borders of the workers: what they ask of a store and of a sink. Pure: only types and values."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from outboxd.errors import Failure
 from outboxd.model import Event, Status
@@ -24,7 +24,9 @@ class Report:
     unknown: list[Event] = field(default_factory=list)
     """Handed over, but no answer came in time: they may or may not have arrived."""
     trouble: Failure | None = None
-    """Why events are unsent or unknown (kinds OUTAGE, PAUSE, REBUILD)."""
+    """Why events are unsent or unknown, where it concerns the whole sink (kinds OUTAGE, PAUSE, REBUILD)."""
+    paused: dict[str, Failure] = field(default_factory=dict)
+    """The same where it concerns some topics only: by topic, as the events name it."""
 
 
 class Sink(Protocol):
@@ -40,8 +42,8 @@ class Sink(Protocol):
         `permitted` is asked before each hand-over; when it says no, what is left is unsent.
 
         Once an event was not delivered, no later event of its aggregate to the same topic is sent in this call,
-        unless the failure is permanent. Calls may overlap; they never share an aggregate. Never raises for the
-        broker's sake.
+        unless the failure is permanent and `settings.order.policy` does not hold the aggregate. Calls may overlap;
+        they never share an aggregate. Never raises for the broker's sake.
         """
 
     def refuse(self, event: Event) -> Failure | None:
@@ -50,6 +52,10 @@ class Sink(Protocol):
     async def check(self) -> None:
         """Returns when the sink can be reached; raises SinkUnavailableError with the reason when it cannot."""
 
+    def sever(self) -> None:
+        """The lease has ended while the process was frozen: nothing more may leave it. Called from outside of any
+        task; what was handed over and has no answer is unknown."""
+
     async def close(self) -> None:
         """Lets go of everything, within a bounded time, also while the broker is gone."""
 
@@ -57,12 +63,25 @@ class Sink(Protocol):
 # --- the store --------------------------------------------------------------------------------------------------
 
 
+class TopicFilter(NamedTuple):
+    """Which events are asked for, by their topics."""
+
+    only: str | None = None
+    without: tuple[str, ...] = ()
+
+
+EVERY_TOPIC: Final = TopicFilter()
+
+
 class Blocked(NamedTuple):
-    """A row that stands in the way of its aggregate: in retry, or in processing by another dispatcher."""
+    """A row that may stand in the way of its aggregate: in retry, in processing by another dispatcher, in error, or
+    a dead letter that holds."""
 
     id: int
     lane: int
     aggregate_id: str
+    failed: tuple[str, str] | None
+    """Of a row in error, which is no dead letter yet: its topic and event type."""
 
 
 class LaneSignature(NamedTuple):
@@ -88,10 +107,19 @@ class Standing(NamedTuple):
     """The lane that the limit cut has rows that are new but carry a due time: `read` sorts them behind the others."""
 
 
-class EventReader(Protocol):
-    """Reads batches. Every method is one consistent read in autocommit: no locks, no writes."""
+class Snapshot(NamedTuple):
+    """A read and all that it must be compared with, as they were at one moment."""
 
-    async def read(self, lanes: Sequence[int], limit: int) -> list[Event]:
+    events: list[Event]
+    standing: Standing
+    blocked: dict[int, list[Blocked]]
+    """All blocking rows of each lane whose signature was not known."""
+
+
+class EventReader(Protocol):
+    """Reads batches, by consistent reads: no locks, no writes."""
+
+    async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> list[Event]:
         """The first `limit` deliverable events of the lanes by (lane, id); large payloads are left out."""
 
     async def load_payloads(self, ids: Sequence[int]) -> dict[int, str]:
@@ -100,8 +128,11 @@ class EventReader(Protocol):
     async def standing(self, lanes: Sequence[int], cut_lane: int | None) -> Standing:
         """What stands in the way of events just read from these lanes, the last of them cut by the limit or not."""
 
-    async def blocked(self, lane: int) -> list[Blocked]:
-        """All blocking rows of a lane, oldest first."""
+    async def snapshot(
+        self, lanes: Sequence[int], limit: int, topics: TopicFilter, known: Mapping[int, LaneSignature]
+    ) -> Snapshot:
+        """`read`, the `standing` of all these lanes, and the blocking rows of those whose signature is not `known`;
+        all of one moment."""
 
 
 class Rejection(NamedTuple):
@@ -204,8 +235,30 @@ class StuckEvent(NamedTuple):
     attempt_count: int
 
 
+class HeldEvent(NamedTuple):
+    """A row that is held behind a dead letter."""
+
+    id: int
+    aggregate_id: str
+
+
 class Upkeep(Protocol):
     """What the maintenance workers ask for. Chunks: no call touches more rows than its `limit`."""
+
+    async def held_lanes(self, lanes: Sequence[int]) -> list[int]:
+        """Those of the lanes that have events held behind a dead letter."""
+
+    async def holding(self, lanes: Sequence[int]) -> dict[int, LaneSignature]:
+        """The signature of the dead letters that hold, and of rows in error, by lane."""
+
+    async def holding_rows(self, lane: int) -> list[Blocked]:
+        """Those rows."""
+
+    async def held(self, lane: int, after: int, limit: int) -> list[HeldEvent]:
+        """The next events of a lane that are held behind a dead letter, by id, behind id `after`."""
+
+    async def release_held(self, instance: str, ids: Sequence[int]) -> None:
+        """They are due now. Fenced."""
 
     async def due_lanes(self, lanes: Sequence[int]) -> list[int]:
         """Those of the lanes that have due retries."""

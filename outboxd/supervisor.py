@@ -31,6 +31,9 @@ class Crew(Protocol):
     def readiness(self) -> dict[str, str | None]:
         """What it needs, and why it is missing."""
 
+    def paused_topics(self) -> dict[str, str]:
+        """What of it does not go on while the rest does, and why."""
+
 
 class Source(Protocol):
     """A source that is open."""
@@ -114,6 +117,14 @@ class Supervisor:
     def stopping(self) -> bool:
         """A signal has come."""
         return self._stop.is_set()
+
+    def paused_topics(self) -> dict[str, str]:
+        """The topics of all sources that are paused while others go on, `<source>.<topic>`, and why."""
+        return {
+            f"{name}.{topic}": reason
+            for name, source in self._sources.items()
+            for topic, reason in source.crew.paused_topics().items()
+        }
 
     def readiness(self) -> dict[str, str | None]:
         """The checks of all sources, `<source>.<check>`."""

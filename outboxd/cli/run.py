@@ -8,7 +8,7 @@ from functools import partial
 import click
 import structlog
 
-from outboxd import __version__, systemd
+from outboxd import __version__, eventloop, systemd
 from outboxd.cli.options import config_options
 from outboxd.composition import open_source, sink_factory
 from outboxd.config.settings import Settings
@@ -38,10 +38,11 @@ def command(settings: Settings) -> None:
     # A batch is thousands of short-lived tuples without cycles: looking through them all the time finds nothing.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    asyncio.run(serve(settings, telemetry))
+    guards: eventloop.Guards = []
+    eventloop.run(serve(settings, telemetry, guards), guards)
 
 
-async def serve(settings: Settings, telemetry: Telemetry) -> None:
+async def serve(settings: Settings, telemetry: Telemetry, guards: eventloop.Guards) -> None:
     """Runs all sources until a signal."""
     pulse = Pulse()
     supervisor = Supervisor(
@@ -54,11 +55,19 @@ async def serve(settings: Settings, telemetry: Telemetry) -> None:
                 instance_name=settings.instance.name,
                 metrics=telemetry.source(name),
                 pulse=pulse,
+                guards=guards,
             )
             for name, source in settings.sources.items()
         }
     )
-    health = HealthServer(settings.http.host, settings.http.port, telemetry.render, pulse.checks, supervisor.readiness)
+    health = HealthServer(
+        settings.http.host,
+        settings.http.port,
+        telemetry.render,
+        pulse.checks,
+        supervisor.readiness,
+        paused=supervisor.paused_topics,
+    )
     log.info("daemon.starting", version=__version__, pid=os.getpid(), sources=sorted(settings.sources))
     watchdog = asyncio.create_task(systemd.feed_watchdog(pulse))
     try:

@@ -15,6 +15,7 @@ from outboxd.config.types import (
     Jitter,
     Kind,
     OptionalFile,
+    Patterns,
     Size,
     TableName,
     Whole,
@@ -26,6 +27,7 @@ from outboxd.config.types import (
     wrong_kind,
 )
 from outboxd.model import TableNames
+from outboxd.order import OrderPolicy
 
 EXAMPLE_URL: Final = "mysql+pymysql://user:password@host:3306/shop"
 
@@ -203,6 +205,19 @@ class RetrySettings(Section):
     def contradictions(self) -> Iterator[Contradiction]:
         if self.base_delay > self.max_delay:
             yield Contradiction("base_delay", "is longer than max_delay; write a shorter one, or a longer max_delay")
+
+
+class OrderSettings(Section):
+    """What becomes of an aggregate after a dead letter. The patterns name those for which it is the other way."""
+
+    after_dead_letter: Literal["continue", "hold"] = "continue"
+    except_topics: Patterns = ()
+    except_event_types: Patterns = ()
+
+    @property
+    def policy(self) -> OrderPolicy:
+        """As the relay asks it."""
+        return OrderPolicy(self.after_dead_letter == "hold", self.except_topics, self.except_event_types)
 
 
 class DeadLettersSettings(Section):

@@ -12,6 +12,7 @@ from outboxd.config.sections import (
     DatabaseSettings,
     DeadLettersSettings,
     LeaseSettings,
+    OrderSettings,
     RecoverySettings,
     RelaySettings,
     RetentionSettings,
@@ -53,6 +54,7 @@ class SourceSettings(Section):
     kafka: KafkaSettings
     relay: RelaySettings = RelaySettings()
     retry: RetrySettings = RetrySettings()
+    order: OrderSettings = OrderSettings()
     dead_letters: DeadLettersSettings = DeadLettersSettings()
     recovery: RecoverySettings = RecoverySettings()
     retention: RetentionSettings = RetentionSettings()

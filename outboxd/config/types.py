@@ -213,6 +213,15 @@ def _read_servers(value: Any) -> Any:
     return tuple(items)
 
 
+def _read_patterns(value: Any) -> Any:
+    items = [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise wrong_kind()
+    if "" in items:
+        raise refusal('a pattern is empty text; take it out, or write "*" for everything')
+    return tuple(items)
+
+
 _SERVER: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 NO_SERVERS: Final[tuple[str, ...]] = ()
 """Stands where no broker is needed; no user can write it."""
@@ -234,6 +243,9 @@ OptionalFile = Annotated[
 ]
 Servers = Annotated[
     tuple[str, ...], BeforeValidator(_read_servers), Kind("a list of host:port", '["kafka1:9092"]', list)
+]
+Patterns = Annotated[
+    tuple[str, ...], BeforeValidator(_read_patterns), Kind("a list of patterns", '["payments.*"]', list)
 ]
 TableName = Annotated[
     str,

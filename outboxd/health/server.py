@@ -32,9 +32,12 @@ class HealthServer:
         metrics_page: Callable[[], tuple[bytes, str]],
         live: Callable[[], Checks],
         ready: Callable[[], Checks],
+        *,
+        paused: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
+        """`paused` are the topics that stand still while others go on, and why."""
         self._address = (host, port)
-        self._app = _application(metrics_page, live, ready)
+        self._app = _application(metrics_page, live, ready, paused)
         self._socket: socket.socket | None = None
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
@@ -89,7 +92,10 @@ class _Server(uvicorn.Server):
 
 
 def _application(
-    metrics_page: Callable[[], tuple[bytes, str]], live: Callable[[], Checks], ready: Callable[[], Checks]
+    metrics_page: Callable[[], tuple[bytes, str]],
+    live: Callable[[], Checks],
+    ready: Callable[[], Checks],
+    paused: Callable[[], Mapping[str, str]],
 ) -> Starlette:
     async def metrics(_: Request) -> Response:
         page, content_type = metrics_page()
@@ -99,18 +105,20 @@ def _application(
         return _verdict(live())
 
     async def readyz(_: Request) -> Response:
-        return _verdict(ready())
+        return _verdict(ready(), paused())
 
     return Starlette(routes=[Route("/metrics", metrics), Route("/livez", livez), Route("/readyz", readyz)])
 
 
-def _verdict(checks: Checks) -> Response:
+def _verdict(checks: Checks, paused: Mapping[str, str] | None = None) -> Response:
+    """503 only where all stands still: a topic that is paused is shown, and the others go on."""
     failing = any(reason is not None for reason in checks.values())
     return JSONResponse(
         {
             "status": "failing" if failing else "ok",
             "checks": {name: "ok" if reason is None else reason for name, reason in checks.items()},
-        },
+        }
+        | ({"paused": dict(paused)} if paused else {}),
         status_code=503 if failing else 200,
         headers={"cache-control": "no-store"},
     )

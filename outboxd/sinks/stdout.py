@@ -27,6 +27,9 @@ class StdoutSink:
     async def check(self) -> None:
         """Standard output is there."""
 
+    def sever(self) -> None:
+        """Lines are written at once."""
+
     async def close(self) -> None:
         """Nothing to let go of."""
 

@@ -1,16 +1,18 @@
 """Reading batches of events, and writing what became of them."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from outboxd.errors import LeaseLostError
 from outboxd.model import Event, Status
-from outboxd.ports import Blocked, Hold, LaneSignature, Rejection, Standing
+from outboxd.ports import EVERY_TOPIC, Blocked, Hold, LaneSignature, Rejection, Snapshot, Standing, TopicFilter
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements, integers
+
+NOTHING_KNOWN: Final[Mapping[int, LaneSignature]] = {}
 
 
 def microseconds(seconds: float) -> int:
@@ -29,6 +31,15 @@ def changed_rows(connection: Connection, statement: str, values: tuple[Any, ...]
     return connection.exec_driver_sql(statement, values).rowcount
 
 
+def signatures(connection: Connection, statement: str) -> dict[int, LaneSignature]:
+    """The signature of each lane, from rows of parts of it."""
+    found: defaultdict[int, LaneSignature] = defaultdict(LaneSignature)
+    for lane, rows, total, xor in connection.exec_driver_sql(statement):
+        before = found[lane]
+        found[lane] = LaneSignature(before.rows + rows, before.total + total, before.xor ^ xor)
+    return dict(found)
+
+
 class MySqlEventReader:
     """See `ports.EventReader`."""
 
@@ -36,15 +47,16 @@ class MySqlEventReader:
         self._session = session
         self._statements = statements
 
-    async def read(self, lanes: Sequence[int], limit: int) -> list[Event]:
+    async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> list[Event]:
         """One consistent read in autocommit."""
-        statement = self._statements.read(lanes, limit)
+        return await self._session.run(lambda connection: self._read(connection, lanes, limit, topics))
 
-        def work(connection: Connection) -> list[Event]:
-            # The driver's own rows: SQLAlchemy's would be made only to be taken apart again.
-            return [Event._make(row) for row in connection.exec_driver_sql(statement).cursor.fetchall()]
-
-        return await self._session.run(work)
+    def _read(self, connection: Connection, lanes: Sequence[int], limit: int, topics: TopicFilter) -> list[Event]:
+        statement = self._statements.read(lanes, limit, topics)
+        named = [*((topics.only,) if topics.only is not None else ()), *topics.without]
+        values = tuple(topic.encode() for topic in named) or None
+        # The driver's own rows: SQLAlchemy's would be made only to be taken apart again.
+        return [Event._make(row) for row in connection.exec_driver_sql(statement, values).cursor.fetchall()]
 
     async def load_payloads(self, ids: Sequence[int]) -> dict[int, str]:
         """By primary key."""
@@ -57,27 +69,39 @@ class MySqlEventReader:
 
     async def standing(self, lanes: Sequence[int], cut_lane: int | None) -> Standing:
         """One or two reads of the index."""
+        return await self._session.run(lambda connection: self._standing(connection, lanes, cut_lane))
 
-        def work(connection: Connection) -> Standing:
-            signatures: defaultdict[int, LaneSignature] = defaultdict(LaneSignature)
-            for lane, rows, total, xor in connection.exec_driver_sql(self._statements.signatures(lanes)):
-                before = signatures[lane]
-                signatures[lane] = LaneSignature(before.rows + rows, before.total + total, before.xor ^ xor)
-            if cut_lane is None:
-                return Standing(dict(signatures), False)
-            dated = connection.exec_driver_sql(self._statements.dated(cut_lane)).first() is not None
-            return Standing(dict(signatures), dated)
+    def _standing(self, connection: Connection, lanes: Sequence[int], cut_lane: int | None) -> Standing:
+        found = signatures(connection, self._statements.signatures(lanes))
+        dated = (
+            cut_lane is not None and connection.exec_driver_sql(self._statements.dated(cut_lane)).first() is not None
+        )
+        return Standing(found, dated)
 
-        return await self._session.run(work)
+    async def snapshot(
+        self,
+        lanes: Sequence[int],
+        limit: int,
+        topics: TopicFilter = EVERY_TOPIC,
+        known: Mapping[int, LaneSignature] = NOTHING_KNOWN,
+    ) -> Snapshot:
+        """One read-only transaction under REPEATABLE READ: a view of one moment, and no locks."""
 
-    async def blocked(self, lane: int) -> list[Blocked]:
-        """One range of the index."""
-        statement = self._statements.blocked(lane)
+        def work(connection: Connection) -> Snapshot:
+            events = self._read(connection, lanes, limit, topics)
+            standing = self._standing(connection, lanes, events[-1].lane if len(events) == limit else None)
+            blocked: dict[int, list[Blocked]] = {
+                lane: [] for lane in lanes if known.get(lane) != standing.signatures.get(lane, LaneSignature())
+            }
+            full = [lane for lane in blocked if lane in standing.signatures]
+            if full:
+                rows = connection.exec_driver_sql(self._statements.blocked(full)).cursor.fetchall()
+                for event_id, lane, aggregate_id, topic, event_type in rows:
+                    failed = None if topic is None else (topic, event_type)
+                    blocked[lane].append(Blocked(event_id, lane, aggregate_id, failed))
+            return Snapshot(events, standing, blocked)
 
-        def work(connection: Connection) -> list[Blocked]:
-            return [Blocked._make(row) for row in connection.exec_driver_sql(statement).fetchall()]
-
-        return await self._session.run(work)
+        return await self._session.snapshot(work)
 
 
 class MySqlSettler:

@@ -45,9 +45,18 @@ class Session:
 
     async def transaction(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in one transaction; repeats all of it when the server rolled it back for a lock's sake."""
+        return await self._transact(work, "START TRANSACTION")
 
+    async def snapshot(self, work: Callable[[Connection], T]) -> T:
+        """Runs `work`, which only reads, on a view of one moment."""
+        return await self._transact(
+            work, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION READ ONLY"
+        )
+
+    async def _transact(self, work: Callable[[Connection], T], *opening: str) -> T:
         def transact(connection: Connection) -> T:
-            connection.exec_driver_sql("START TRANSACTION")
+            for statement in opening:
+                connection.exec_driver_sql(statement)
             try:
                 result = work(connection)
                 connection.exec_driver_sql("COMMIT")

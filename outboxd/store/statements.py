@@ -7,9 +7,12 @@ parameters. Everything else is bound (`%s`). `tests/store/test_explain.py` holds
 from collections.abc import Iterable
 from typing import Final
 
-from outboxd.model import Status, TableNames
+from outboxd.model import HELD_UNTIL, Status, TableNames
+from outboxd.ports import EVERY_TOPIC, TopicFilter
 
 LANE_INDEX: Final = "idx_status_lane_next_attempt"
+HOLDS_INDEX: Final = "idx_holds_lane"
+SIGNATURE: Final = "lane, COUNT(*), CAST(SUM(id) AS SIGNED), BIT_XOR(id)"
 
 
 def integers(values: Iterable[int]) -> str:
@@ -20,13 +23,17 @@ def integers(values: Iterable[int]) -> str:
 class Statements:
     """The statements of one source."""
 
-    def __init__(self, names: TableNames, *, mariadb: bool, inline_bytes: int, keep_sent: bool) -> None:
+    def __init__(self, names: TableNames, *, mariadb: bool, inline_bytes: int, keep_sent: bool, may_hold: bool) -> None:
+        """`may_hold`: rows in error block their aggregate, as they may become dead letters that hold it."""
         self.events = f"`{names.events}`"
         self.dead = f"`{names.dead_letters}`"
         self.instances = f"`{names.instances}`"
         self.lanes = f"`{names.lanes}`"
         self._indexed = f"{self.events} FORCE INDEX ({LANE_INDEX})"
+        self._holding = f"{self.dead} FORCE INDEX ({HOLDS_INDEX})"
         self._keep_sent = keep_sent
+        blocking = (Status.RETRY, Status.PROCESSING, *((Status.ERROR,) if may_hold else ()))
+        self._blocking = integers(blocking)
         # JSON_STORAGE_SIZE reads a number from the row; LENGTH would first write the document out as text.
         stored = "OCTET_LENGTH(payload)" if mariadb else "JSON_STORAGE_SIZE(payload)"
         self._columns = (
@@ -37,11 +44,16 @@ class Statements:
 
     # --- reading batches
 
-    def read(self, lanes: Iterable[int], limit: int) -> str:
-        """A batch: lock-free, in the order of the index."""
+    def read(self, lanes: Iterable[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> str:
+        """A batch: lock-free, in the order of the index. Bound: the topics of the filter."""
+        # By bytes: Kafka tells topics apart that a collation does not.
+        topic = "CAST(CONVERT(topic USING utf8mb4) AS BINARY)"
+        condition = f"AND {topic} = %s " if topics.only is not None else ""
+        if topics.without:
+            condition += f"AND {topic} NOT IN ({', '.join(['%s'] * len(topics.without))}) "
         return (
             f"SELECT {self._columns} FROM {self._indexed} "
-            f"WHERE status = {Status.NEW:d} AND lane IN ({integers(lanes)}) "
+            f"WHERE status = {Status.NEW:d} AND lane IN ({integers(lanes)}) {condition}"
             f"ORDER BY lane, next_attempt_at, id LIMIT {int(limit)}"
         )
 
@@ -50,12 +62,32 @@ class Statements:
         return f"SELECT id, payload FROM {self.events} WHERE id IN ({integers(ids)})"
 
     def signatures(self, lanes: Iterable[int]) -> str:
-        """The signature of what blocks, by status and lane; from the index alone."""
+        """The signature of what blocks, by status and lane; from the indexes alone. A row that moves from the one
+        table to the other changes nothing."""
+        within = f"lane IN ({integers(lanes)})"
         return (
-            f"SELECT lane, COUNT(*), CAST(SUM(id) AS SIGNED), BIT_XOR(id) FROM {self._indexed} "
-            f"WHERE status IN ({Status.RETRY:d},{Status.PROCESSING:d}) AND lane IN ({integers(lanes)}) "
-            "GROUP BY status, lane"
+            f"SELECT {SIGNATURE} FROM {self._indexed} WHERE status IN ({self._blocking}) AND {within} "
+            f"GROUP BY status, lane UNION ALL {self._holding_signatures(within)}"
         )
+
+    def holding(self, lanes: Iterable[int]) -> str:
+        """The signature of what holds, by lane: dead letters, and rows in error that may become such."""
+        within = f"lane IN ({integers(lanes)})"
+        return (
+            f"SELECT {SIGNATURE} FROM {self._indexed} WHERE status = {Status.ERROR:d} AND {within} "
+            f"GROUP BY status, lane UNION ALL {self._holding_signatures(within)}"
+        )
+
+    def holding_rows(self, lane: int) -> str:
+        """What holds in a lane; of rows in error, topic and event type too."""
+        return (
+            f"SELECT id, aggregate_id, topic, event_type FROM {self._indexed} "
+            f"WHERE status = {Status.ERROR:d} AND lane = {int(lane)} UNION ALL "
+            f"SELECT id, aggregate_id, NULL, NULL FROM {self._holding} WHERE holds = 1 AND lane = {int(lane)}"
+        )
+
+    def _holding_signatures(self, within: str) -> str:
+        return f"SELECT {SIGNATURE} FROM {self._holding} WHERE holds = 1 AND {within} GROUP BY holds, lane"
 
     def dated(self, lane: int) -> str:
         """A row, if the lane has events that are new but carry a due time."""
@@ -64,11 +96,13 @@ class Statements:
             "AND next_attempt_at IS NOT NULL LIMIT 1"
         )
 
-    def blocked(self, lane: int) -> str:
-        """All that blocks in a lane."""
+    def blocked(self, lanes: Iterable[int]) -> str:
+        """All that blocks in the lanes; of rows in error, topic and event type too."""
+        within = f"lane IN ({integers(lanes)})"
         return (
-            f"SELECT id, lane, aggregate_id FROM {self._indexed} "
-            f"WHERE status IN ({Status.RETRY:d},{Status.PROCESSING:d}) AND lane = {int(lane)}"
+            f"SELECT id, lane, aggregate_id, IF(status = {Status.ERROR:d}, topic, NULL), event_type "
+            f"FROM {self._indexed} WHERE status IN ({self._blocking}) AND {within} UNION ALL "
+            f"SELECT id, lane, aggregate_id, NULL, event_type FROM {self._holding} WHERE holds = 1 AND {within}"
         )
 
     # --- settling
@@ -93,11 +127,13 @@ class Statements:
         )
 
     def due_of(self, event_id: int) -> str:
-        """When a blocking row lets its successors go: its due time, or now; in processing, a while from now."""
+        """When a blocking row lets its successors go: its due time, or now; in processing, a while from now; behind a
+        dead letter, when that is gone."""
         return (
-            f"SELECT COALESCE(next_attempt_at, NOW(6) + INTERVAL IF(status = {Status.PROCESSING:d}, 30, 0) SECOND) "
-            f"FROM {self.events} "
-            f"WHERE id = {int(event_id)} AND status IN ({Status.RETRY:d},{Status.PROCESSING:d})"
+            f"SELECT IF(status = {Status.ERROR:d}, '{HELD_UNTIL}', COALESCE(next_attempt_at, "
+            f"NOW(6) + INTERVAL IF(status = {Status.PROCESSING:d}, 30, 0) SECOND)) FROM {self.events} "
+            f"WHERE id = {int(event_id)} AND status IN ({self._blocking}) UNION ALL "
+            f"SELECT '{HELD_UNTIL}' FROM {self.dead} WHERE id = {int(event_id)} AND holds = 1"
         )
 
     def hold(self, ids: Iterable[int]) -> str:
@@ -158,6 +194,30 @@ class Statements:
             f"UPDATE {self.events} SET next_attempt_at = NULL WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
         )
 
+    # --- events that are held behind a dead letter
+
+    def held_lanes(self, lanes: Iterable[int]) -> str:
+        """The lanes with such events; a dive into the index for each."""
+        return " UNION ALL ".join(
+            f"(SELECT lane FROM {self._indexed} WHERE status = {Status.RETRY:d} AND lane = {int(lane)} "
+            f"AND next_attempt_at = '{HELD_UNTIL}' LIMIT 1)"
+            for lane in lanes
+        )
+
+    def held(self, lane: int, after: int, limit: int) -> str:
+        """Such events of a lane, by id."""
+        return (
+            f"SELECT id, aggregate_id FROM {self._indexed} WHERE status = {Status.RETRY:d} AND lane = {int(lane)} "
+            f"AND next_attempt_at = '{HELD_UNTIL}' AND id > {int(after)} ORDER BY id LIMIT {int(limit)}"
+        )
+
+    def release_held(self, ids: Iterable[int]) -> str:
+        """They are due now."""
+        return (
+            f"UPDATE {self.events} SET next_attempt_at = NULL WHERE id IN ({integers(ids)}) "
+            f"AND status = {Status.RETRY:d} AND next_attempt_at = '{HELD_UNTIL}'"
+        )
+
     # --- recovery
 
     def stuck_lanes(self, lanes: Iterable[int]) -> str:
@@ -198,16 +258,18 @@ class Statements:
     def lock_failed(self, ids: Iterable[int]) -> str:
         """Holds rows in error until the end of the transaction, with the reasons they carry."""
         return (
-            f"SELECT id, last_error FROM {self.events} WHERE id IN ({integers(ids)}) "
+            f"SELECT id, last_error, topic, event_type FROM {self.events} WHERE id IN ({integers(ids)}) "
             f"AND status = {Status.ERROR:d} FOR UPDATE"
         )
 
     def copy_dead(self, ids: Iterable[int]) -> str:
-        """Copies rows in error to the dead letters; one that is there already stays as it is. Bound: reason."""
+        """Copies rows in error to the dead letters; one that is there already stays as it is. Bound: reason,
+        holds."""
         columns = "id, event_id, event_type, aggregate_type, aggregate_id, topic, payload, trace_id, span_id"
         return (
-            f"INSERT INTO {self.dead} ({columns}, attempt_count, last_error, created_at, headers, moved_at, reason) "
-            f"SELECT {columns}, attempt_count, LEFT(last_error, 2000), created_at, headers, NOW(6), %s "
+            f"INSERT INTO {self.dead} ({columns}, attempt_count, last_error, created_at, headers, "
+            "moved_at, reason, holds) "
+            f"SELECT {columns}, attempt_count, LEFT(last_error, 2000), created_at, headers, NOW(6), %s, %s "
             f"FROM {self.events} AS e WHERE e.id IN ({integers(ids)}) AND e.status = {Status.ERROR:d} "
             f"ON DUPLICATE KEY UPDATE id = {self.dead}.id"
         )
@@ -231,9 +293,12 @@ class Statements:
         )
 
     def old_dead(self, after: int, limit: int) -> str:
-        """The same for dead letters, by the time they were moved. Bound: age twice."""
+        """The same for dead letters, by the time they were moved; those that hold stay. Bound: age twice."""
         old = "COALESCE(moved_at, created_at) < NOW(6) - INTERVAL %s MICROSECOND"
-        return f"SELECT id, {old}, {old} FROM {self.dead} WHERE id > {int(after)} ORDER BY id LIMIT {int(limit)}"
+        return (
+            f"SELECT id, {old} AND holds IS NULL, {old} FROM {self.dead} "
+            f"WHERE id > {int(after)} ORDER BY id LIMIT {int(limit)}"
+        )
 
     def delete_sent(self, ids: Iterable[int]) -> str:
         """Deletes rows that are still sent."""

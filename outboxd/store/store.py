@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from outboxd.model import TableNames
+from outboxd.order import OrderPolicy
 from outboxd.store.engine import ConnectOptions, open_engine
 from outboxd.store.events import MySqlEventReader, MySqlSettler
 from outboxd.store.leases import MySqlLeaseStore
@@ -25,14 +26,21 @@ class Store:
     """Four connections: one reads, one settles, one keeps the lease, one is for upkeep."""
 
     def __init__(
-        self, engine: Engine, heartbeat: Engine, statements: Statements, names: TableNames, idle: float
+        self,
+        engine: Engine,
+        heartbeat: Engine,
+        statements: Statements,
+        names: TableNames,
+        *,
+        policy: OrderPolicy,
+        idle: float,
     ) -> None:
         engines = {"read": engine, "settle": engine, "upkeep": engine, "lease": heartbeat}
         self._sessions = {name: Session(source, name, idle) for name, source in engines.items()}
         self.reader = MySqlEventReader(self._sessions["read"], statements)
         self.settler = MySqlSettler(self._sessions["settle"], statements, f"`{names.lanes}`")
         self.leases = MySqlLeaseStore(self._sessions["lease"], names)
-        self.upkeep = MySqlUpkeep(self._sessions["upkeep"], statements)
+        self.upkeep = MySqlUpkeep(self._sessions["upkeep"], statements, policy)
         self.sampler = MySqlSampler(self._sessions["upkeep"], statements)
 
     async def close(self) -> None:
@@ -43,7 +51,14 @@ class Store:
 
 
 async def open_store(
-    url: str, names: TableNames, *, inline_bytes: int, keep_sent: bool, lease_ttl: float, options: ConnectOptions
+    url: str,
+    names: TableNames,
+    *,
+    inline_bytes: int,
+    keep_sent: bool,
+    policy: OrderPolicy,
+    lease_ttl: float,
+    options: ConnectOptions,
 ) -> Store:
     """Opens a source's store.
 
@@ -74,5 +89,7 @@ async def open_store(
     finally:
         await probe.close()
     mariadb = server.flavour == "mariadb"
-    statements = Statements(names, mariadb=mariadb, inline_bytes=inline_bytes, keep_sent=keep_sent)
-    return Store(engine, heartbeat, statements, names, idle=lease_ttl / 2)
+    statements = Statements(
+        names, mariadb=mariadb, inline_bytes=inline_bytes, keep_sent=keep_sent, may_hold=policy.may_hold
+    )
+    return Store(engine, heartbeat, statements, names, policy=policy, idle=lease_ttl / 2)

@@ -8,8 +8,9 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from outboxd.model import Status
-from outboxd.ports import DueEvent, QueueSizes, StuckEvent
-from outboxd.store.events import changed_rows, enforce_fence, microseconds
+from outboxd.order import OrderPolicy
+from outboxd.ports import Blocked, DueEvent, HeldEvent, LaneSignature, QueueSizes, StuckEvent
+from outboxd.store.events import changed_rows, enforce_fence, microseconds, signatures
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements
 
@@ -44,9 +45,10 @@ def _within(budget: int, rows: Sequence[Any]) -> list[Any]:
 class MySqlUpkeep:
     """See `ports.Upkeep`."""
 
-    def __init__(self, session: Session, statements: Statements) -> None:
+    def __init__(self, session: Session, statements: Statements, policy: OrderPolicy) -> None:
         self._session = session
         self._statements = statements
+        self._policy = policy
 
     async def due_lanes(self, lanes: Sequence[int]) -> list[int]:
         """One read of the index."""
@@ -83,6 +85,41 @@ class MySqlUpkeep:
         if ids:
             await self._fenced(instance, self._statements.undate(ids))
         return len(ids)
+
+    async def held_lanes(self, lanes: Sequence[int]) -> list[int]:
+        """One statement."""
+        if not lanes:
+            return []
+        statement = self._statements.held_lanes(lanes)
+        return await self._session.run(lambda connection: [row[0] for row in connection.exec_driver_sql(statement)])
+
+    async def holding(self, lanes: Sequence[int]) -> dict[int, LaneSignature]:
+        """One statement."""
+        statement = self._statements.holding(lanes)
+        return await self._session.run(lambda connection: signatures(connection, statement))
+
+    async def holding_rows(self, lane: int) -> list[Blocked]:
+        """One statement."""
+        statement = self._statements.holding_rows(lane)
+
+        def work(connection: Connection) -> list[Blocked]:
+            rows = connection.exec_driver_sql(statement).fetchall()
+            return [Blocked(row[0], lane, row[1], None if row[2] is None else (row[2], row[3])) for row in rows]
+
+        return await self._session.run(work)
+
+    async def held(self, lane: int, after: int, limit: int) -> list[HeldEvent]:
+        """One range of the index."""
+        statement = self._statements.held(lane, after, limit)
+
+        def work(connection: Connection) -> list[HeldEvent]:
+            return [HeldEvent._make(row) for row in connection.exec_driver_sql(statement)]
+
+        return await self._session.run(work)
+
+    async def release_held(self, instance: str, ids: Sequence[int]) -> None:
+        """One update."""
+        await self._fenced(instance, self._statements.release_held(ids))
 
     async def stuck_lanes(self, lanes: Sequence[int], age: float) -> list[int]:
         """One range of the index."""
@@ -128,12 +165,13 @@ class MySqlUpkeep:
         def move(connection: Connection) -> tuple[list[str], int]:
             enforce_fence(connection, self._statements, instance)
             locked = connection.exec_driver_sql(self._statements.lock_failed(row[1] for row in found)).fetchall()
-            groups: defaultdict[str, list[int]] = defaultdict(list)
-            for event_id, last_error in locked:
-                groups[reason_of(last_error)].append(event_id)
+            groups: defaultdict[tuple[str, int | None], list[int]] = defaultdict(list)
+            for event_id, last_error, topic, event_type in locked:
+                holds = 1 if self._policy.holds(topic, event_type) else None
+                groups[reason_of(last_error), holds].append(event_id)
             moved: list[str] = []
-            for reason, ids in groups.items():
-                changed_rows(connection, self._statements.copy_dead(ids), (reason,))
+            for (reason, holds), ids in groups.items():
+                changed_rows(connection, self._statements.copy_dead(ids), (reason, holds))
                 moved += [reason] * changed_rows(connection, self._statements.delete_moved(ids))
             return moved, len(locked) - len(moved)
 

@@ -84,6 +84,8 @@ class Gauges:
     in_flight_events: int = 0
     in_flight_bytes: int = 0
     paused: str | None = None
+    topics_paused: Mapping[str, int] = field(default_factory=dict)
+    held_aggregates: int = 0
 
     def queue_sizes(self) -> Iterator[Observation]:
         """One observation per undelivered status, once there was a sample."""
@@ -101,6 +103,13 @@ class Gauges:
             yield Observation(0, self.attributes)
         else:
             yield Observation(1, {**self.attributes, "cause": self.paused})
+
+    def topic_pauses(self) -> Iterator[Observation]:
+        """One observation per cause."""
+        for cause, topics in self.topics_paused.items():
+            yield Observation(topics, {**self.attributes, "cause": cause})
+        if not self.topics_paused:
+            yield Observation(0, self.attributes)
 
 
 class Metrics:
@@ -189,6 +198,14 @@ class Metrics:
         """Delivery pauses because of `cause` (a failure's code), or goes on (None)."""
         self.gauges.paused = cause
 
+    def topics_paused(self, topics: Mapping[str, int]) -> None:
+        """How many topics are paused, by cause."""
+        self.gauges.topics_paused = dict(topics)
+
+    def held_aggregates(self, aggregates: int) -> None:
+        """How many aggregates wait for an event of theirs, as far as this instance knows."""
+        self.gauges.held_aggregates = aggregates
+
     def _with(self, key: str, value: str) -> dict[str, str]:
         """The source's attributes and one more, built once. Past MAX_VALUES of them all others are "other"."""
         known = self._by_label.get((key, value))
@@ -212,6 +229,15 @@ def observe(meter: Meter, gauges: Callable[[], Iterable[Gauges]]) -> None:
     create("outbox.queue.size", EVENTS, "Undelivered events by status, counted up to a limit", Gauges.queue_sizes)
     create("outbox.oldest.age", "s", "Age of the oldest undelivered event", Gauges.oldest_ages)
     create("outbox.delivery.paused", "", "1 while delivery pauses, with the cause; else 0", Gauges.pauses)
+    create(
+        "outbox.topics.paused", "{topic}", "Topics that are paused while others go on, by cause", Gauges.topic_pauses
+    )
+    create(
+        "outbox.aggregates.held",
+        "{aggregate}",
+        "Aggregates whose next event waits for a retry, or for a dead letter that holds",
+        lambda g: [Observation(g.held_aggregates, g.attributes)],
+    )
     create(
         "outbox.lanes.owned", "{lane}", "Lanes that this instance owns", lambda g: [Observation(g.lanes, g.attributes)]
     )

@@ -8,9 +8,11 @@ import structlog
 
 from outboxd.backoff import Backoff
 from outboxd.errors import OutboxdError
+from outboxd.eventloop import Guards
 from outboxd.holds import HoldBook
 from outboxd.lanes import LaneBook
 from outboxd.lifecycle import RetryPolicy
+from outboxd.order import OrderPolicy
 from outboxd.ports import EventReader, LeaseStore, Sampler, Settler, Sink, Upkeep
 from outboxd.pulse import Pulse
 from outboxd.telemetry.metrics import Metrics
@@ -18,8 +20,8 @@ from outboxd.workers.lease import Lease, LeaseKeeper
 from outboxd.workers.loop import Loop, Worker
 from outboxd.workers.monitor import SinkMonitor
 from outboxd.workers.relay import Limits, Relay
-from outboxd.workers.relay.circuit import Circuit
 from outboxd.workers.relay.reader import Reading
+from outboxd.workers.release import HoldRelease
 from outboxd.workers.upkeep import DeadLetterMover, GaugeSampler, Reservations, Retention, RetryScheduler, StuckRecovery
 
 log = structlog.get_logger(__name__)
@@ -51,6 +53,7 @@ class Terms:
     """How it works. Times in seconds; None for a retention means for ever."""
 
     policy: RetryPolicy
+    order: OrderPolicy
     limits: Limits
     lease_ttl: float
     lease_margin: float
@@ -66,17 +69,28 @@ class Terms:
 
 
 class Crew:
-    """The workers of one source."""
+    """The workers of one source. `guards` are those of the event loop: while it runs, the crew's is among them."""
 
-    def __init__(self, source: str, ports: Ports, terms: Terms, metrics: Metrics, pulse: Pulse) -> None:
+    def __init__(
+        self, source: str, ports: Ports, terms: Terms, metrics: Metrics, pulse: Pulse, *, guards: Guards
+    ) -> None:
+        self._guards = guards
         self._sink = ports.sink
         self._terms = terms
         self._log = log.bind(source=source)
-        self._book, self._holds, self._lease = LaneBook(), HoldBook(), Lease()
+        self._book, self._holds, self._lease = LaneBook(), HoldBook(terms.order), Lease()
         reading = Reading(
-            ports.reader, ports.settler, ports.upkeep, ports.sink, self._book, self._holds, self._lease, terms.policy
+            ports.reader,
+            ports.settler,
+            ports.upkeep,
+            ports.sink,
+            self._book,
+            self._holds,
+            self._lease,
+            terms.policy,
+            terms.order,
         )
-        self._relay = Relay(reading, terms.limits, Circuit(), metrics, source)
+        self._relay = Relay(reading, terms.limits, metrics, source)
         self._keeper = LeaseKeeper(
             ports.leases,
             self._lease,
@@ -95,6 +109,7 @@ class Crew:
         workers: list[Worker] = [
             self._relay,
             RetryScheduler(upkeep, lease, reservations, terms.retry_interval),
+            HoldRelease(upkeep, lease, reservations, terms.order, source=source, interval=terms.retry_interval),
             DeadLetterMover(upkeep, lease, book, metrics, source=source, interval=terms.dead_letter_interval),
             StuckRecovery(
                 upkeep,
@@ -113,7 +128,7 @@ class Crew:
                 dead_letters=terms.retention_dead_letters,
                 interval=terms.retention_interval,
             ),
-            GaugeSampler(ports.sampler, book, metrics),
+            GaugeSampler(ports.sampler, book, self._holds, metrics),
             self._monitor,
         ]
         self._loops = [Loop(worker, pulse, metrics, source, RESTART) for worker in workers]
@@ -128,8 +143,14 @@ class Crew:
 
     def start(self) -> None:
         """Begins to work; the lease keeper first, since the others wait for lanes."""
+        self._guards.append(self._guard)
         for loop in (self._heartbeat, *self._loops):
             loop.start()
+
+    def _guard(self) -> None:
+        if self._lease.lapsed():
+            self._log.warning("lease.lapsed", reason="the lease ran out before it was renewed; nothing more is sent")
+            self._sink.sever()
 
     async def stop(self) -> None:
         """Finishes or drops what is in flight, gives the lanes back, and lets go of the sink. Bounded in time."""
@@ -139,12 +160,21 @@ class Crew:
         for loop in self._loops[1:]:
             await loop.stop()
         await self._sink.close()
+        self._guards.remove(self._guard)
         await self._heartbeat.stop()
         try:
             async with asyncio.timeout(GOODBYE):
                 await self._keeper.leave()
         except (TimeoutError, OutboxdError) as error:
             self._log.warning("lease.not_returned", reason=str(error) or "no answer from the database in time")
+
+    def paused_topics(self) -> dict[str, str]:
+        """The topics that are paused while the others go on, and why."""
+        return {
+            topic: circuit.cause.last_error
+            for topic, circuit in sorted(self._relay.topics.paused.items())
+            if circuit.cause is not None
+        }
 
     def readiness(self) -> dict[str, str | None]:
         """What this source needs to deliver, and why it is missing."""

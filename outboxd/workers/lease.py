@@ -28,6 +28,7 @@ class Lease:
     def __init__(self, clock: Callable[[], float] = boottime) -> None:
         self._clock = clock
         self._until: float | None = None
+        self._lapsed = False
         self.instance = ""
 
     @property
@@ -37,7 +38,14 @@ class Lease:
 
     def extend(self, instance: str, until: float) -> None:
         """The database granted the lease; `until` counts from before it was asked."""
-        self.instance, self._until = instance, until
+        self.instance, self._until, self._lapsed = instance, until, False
+
+    def lapsed(self) -> bool:
+        """Whether it has run out without having been ended; tells it once."""
+        if self._until is None or self._lapsed or self._clock() < self._until:
+            return False
+        self._lapsed = True
+        return True
 
     def end(self) -> None:
         """It is given back, or lost."""

@@ -236,9 +236,12 @@ class GaugeSampler:
 
     name = "gauges"
 
-    def __init__(self, sampler: Sampler, book: LaneBook, metrics: Metrics, interval: float = 5.0) -> None:
+    def __init__(
+        self, sampler: Sampler, book: LaneBook, holds: HoldBook, metrics: Metrics, interval: float = 5.0
+    ) -> None:
         self._sampler = sampler
         self._book = book
+        self._holds = holds
         self._metrics = metrics
         self._interval = interval
 
@@ -247,4 +250,5 @@ class GaugeSampler:
         sizes = await self._sampler.sample(self._book.owned)
         self._metrics.queue_size(sizes.counts)
         self._metrics.oldest_age(sizes.oldest_age)
+        self._metrics.held_aggregates(len(self._holds))
         return self._interval

@@ -33,12 +33,12 @@ class Ledger:
     events: dict[str, Committed] = field(default_factory=dict)
     numbers: Counter[str] = field(default_factory=Counter)
 
-    def row(self, aggregate_id: str, topic: str, *, size: int = 200) -> tuple[str, ...]:
+    def row(self, aggregate_id: str, topic: str, *, size: int = 200, event_type: str = "changed") -> tuple[str, ...]:
         """The next event of the aggregate, as INSERT takes it."""
         number = self.numbers[aggregate_id]
         self.numbers[aggregate_id] += 1
         payload = json.dumps({"aggregate": aggregate_id, "number": number, "text": "x" * size})
-        return (str(uuid.uuid4()), "changed", "order", aggregate_id, topic, payload)
+        return (str(uuid.uuid4()), event_type, "order", aggregate_id, topic, payload)
 
     def commit(self, rows: list[tuple[str, ...]]) -> None:
         """The database said yes."""
@@ -76,8 +76,16 @@ def insert(connection: "pymysql.Connection[Any]", ledger: Ledger, aggregate_id: 
 class Writer(threading.Thread):
     """Writes transactions of a few events, some of which it rolls back, until it is told to stop."""
 
-    def __init__(self, connection: "pymysql.Connection[Any]", topic: str, name: str, aggregates: int = 50) -> None:
+    def __init__(
+        self,
+        connection: "pymysql.Connection[Any]",
+        topic: str,
+        name: str,
+        aggregates: int = 50,
+        event_type: str = "changed",
+    ) -> None:
         super().__init__(daemon=True)
+        self._event_type = event_type
         self._connection = connection
         self._topic = topic
         self._prefix = name
@@ -91,7 +99,7 @@ class Writer(threading.Thread):
         while not self._stopping.is_set():
             numbers = self.ledger.numbers.copy()
             names = [f"{self._prefix}-{dice.randrange(self._aggregates)}" for _ in range(dice.randint(1, 5))]
-            rows = [self.ledger.row(name, self._topic) for name in names]
+            rows = [self.ledger.row(name, self._topic, event_type=self._event_type) for name in names]
             try:
                 self._connection.begin()
                 with self._connection.cursor() as cursor:

@@ -1,7 +1,8 @@
 """A migrated database, and daemons that end with the test."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from outboxd.model import TableNames
 from outboxd.store.migrator import Migrator
 from tests.conftest import Database
 from tests.end_to_end.daemon import Daemon
+from tests.end_to_end.plugins import installed
 from tests.servers.kafka import Kafka
 
 
@@ -21,13 +23,19 @@ def outbox(database: Database) -> Database:
 
 @pytest.fixture
 def daemon(outbox: Database, kafka: Kafka) -> Iterator[Callable[..., Daemon]]:
-    """`daemon(RETRY__MAX_ATTEMPTS="5")` starts one; whatever is left of them is killed behind the test."""
+    """`daemon(RETRY__MAX_ATTEMPTS="5")` starts one, with `extra` in its environment; all are killed at the end."""
     with ExitStack() as stack:
 
-        def start(**settings: str) -> Daemon:
-            return stack.enter_context(Daemon(outbox.url, kafka.bootstrap, **settings))
+        def start(extra: Mapping[str, str] | None = None, **settings: str) -> Daemon:
+            return stack.enter_context(Daemon(outbox.url, kafka.bootstrap, extra, **settings))
 
         yield start
+
+
+@pytest.fixture
+def flaky(tmp_path: Path) -> dict[str, str]:
+    """The environment in which SINK__KIND="flaky" is installed."""
+    return installed(tmp_path, flaky="FlakySink")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 from outboxd.errors import Failure, FailureKind
 from outboxd.model import Event
 from outboxd.ports import Report
+from outboxd.sinks.kafka import KafkaSink
 from outboxd.sinks.stdout import StdoutSink
 
 
@@ -21,6 +22,28 @@ class KillerSink(StdoutSink):
             await super().publish(events[: [event.event_type for event in events].index("deadly")], permitted)
             os.kill(os.getpid(), signal.SIGKILL)
         return await super().publish(events, permitted)
+
+
+class FlakySink(KafkaSink):
+    """Kafka, but an event of type `flaky` fails each time, as if its record were damaged on its way."""
+
+    async def publish(self, events: Sequence[Event], permitted: Callable[[], bool]) -> Report:
+        """Delivers the others."""
+        failure = Failure(FailureKind.CAPPED, "corrupt_record", "the broker found the record damaged on its way")
+        first: dict[str, Event] = {}
+        good, failed, behind = [], [], []
+        for event in events:
+            if event.aggregate_id in first:
+                behind.append((event, first[event.aggregate_id]))
+            elif event.event_type == "flaky":
+                first[event.aggregate_id] = event
+                failed.append((event, failure))
+            else:
+                good.append(event)
+        report = await super().publish(good, permitted)
+        report.failed += failed
+        report.behind += behind
+        return report
 
 
 class RefusingSink(StdoutSink):

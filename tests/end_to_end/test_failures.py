@@ -115,23 +115,28 @@ def test_order_holds_through_a_retry(
 
 
 def test_retries_back_off_and_end_as_a_dead_letter(
-    outbox: Database, kafka: Kafka, topic: NewTopic, daemon: StartDaemon, count: Count
+    outbox: Database, kafka: Kafka, topic: NewTopic, daemon: StartDaemon, count: Count, flaky: dict[str, str]
 ) -> None:
-    """For a topic that does not exist. The events behind it are held, spend no attempt, and follow in order."""
+    """For a record that is damaged each time. The events behind it are held, spend no attempt, and follow in order."""
     ledger, name = Ledger(), topic(1)
     with outbox.connect() as connection:
-        lost = insert(connection, Ledger(), "order-0", "no-such-topic")
+        lost = insert(connection, Ledger(), "order-0", name, event_type="flaky")
         fill(connection, ledger, name, 20, 2)
         running = daemon(
-            RETRY__INTERVAL="50ms", RETRY__MAX_ATTEMPTS="2", RETRY__BASE_DELAY="1s", RETRY__STRATEGY="fixed"
+            flaky,
+            SINK__KIND="flaky",
+            RETRY__INTERVAL="50ms",
+            RETRY__MAX_ATTEMPTS="2",
+            RETRY__BASE_DELAY="1s",
+            RETRY__STRATEGY="fixed",
         )
         until(lambda: count("status = 2 AND event_id = %s AND attempt_count = 1", lost) == 1, "it is retried")
         until(lambda: count(table="outbox_deadletters") == 1, "it is given up")
         until(lambda: count("status = 1") == 20, "the others are sent")
     assert count("attempt_count = 0") == 20
-    assert count("attempt_count = 2 AND reason = 'unknown_topic'", table="outbox_deadletters") == 1
+    assert count("attempt_count = 2 AND reason = 'corrupt_record'", table="outbox_deadletters") == 1
     assert running.metric("outbox_events_retried_total") == 1
-    assert running.metric("outbox_events_failed_total", code="unknown_topic") == 2
+    assert running.metric("outbox_events_failed_total", code="corrupt_record") == 2
     assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=20)
 
 

@@ -238,15 +238,19 @@ def test_without_retention_a_row_is_deleted_as_it_is_settled(
     assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=3_000)
 
 
-def test_the_real_pages(outbox: Database, topic: NewTopic, daemon: StartDaemon, count: Count, promtool: object) -> None:
+def test_the_real_pages(
+    outbox: Database, topic: NewTopic, daemon: StartDaemon, count: Count, promtool: object, flaky: dict[str, str]
+) -> None:
     """/metrics of a daemon that has delivered, retried and given up satisfies a real promtool."""
     name = topic(1)
     with outbox.connect() as connection:
         fill(connection, Ledger(), name, 200, 10)
         insert(connection, Ledger(), "order-1", "orders/eu")
-        insert(connection, Ledger(), "order-2", "no-such-topic")
-    running = daemon()
+        insert(connection, Ledger(), "order-2", name, event_type="flaky")
+        insert(connection, Ledger(), "order-3", "no-such-topic")
+    running = daemon(flaky, SINK__KIND="flaky")
     until(lambda: count("status = 1") >= 199 and count("status = 2"), "they are settled")
+    until(lambda: running.metric("outbox_topics_paused", cause="unknown_topic") == 1, "the topic is paused")
     page = running.get("/metrics")
     verdict = subprocess.run([str(promtool), "check", "metrics"], input=page.content, capture_output=True, check=False)
     assert (verdict.returncode, verdict.stdout + verdict.stderr) == (0, b"")

@@ -149,7 +149,7 @@ def test_the_watch_sees_a_writer_wait(outbox: Database) -> None:
 
 
 def test_writers_notice_nothing(
-    outbox: Database, kafka: Kafka, topic: NewTopic, daemon: StartDaemon, count: Count
+    outbox: Database, kafka: Kafka, topic: NewTopic, daemon: StartDaemon, count: Count, flaky: dict[str, str]
 ) -> None:
     """4 writers and 2 daemons, with retries, promotions, dead letters and retention: 0 deadlocks, 0 lock waits."""
     name, backlog = topic(6), Ledger()
@@ -159,6 +159,8 @@ def test_writers_notice_nothing(
     fill(connections[0], backlog, name, 5_000, 100)
     for _ in range(2):
         daemon(
+            flaky,
+            SINK__KIND="flaky",
             RELAY__BATCH_SIZE="200",
             RETENTION__SENT="1s",
             RETENTION__INTERVAL="100ms",
@@ -167,7 +169,7 @@ def test_writers_notice_nothing(
             RETRY__MAX_ATTEMPTS="2",
         )
     writers = [Writer(connection, name, f"writer{n}") for n, connection in enumerate(connections[:4])]
-    lost = Writer(connections[4], "no-such-topic", "lost", aggregates=5)
+    lost = Writer(connections[4], name, "lost", aggregates=5, event_type="flaky")
     watch.start()
     for writer in (*writers, lost):
         writer.start()

@@ -2,7 +2,7 @@
 
 from outboxd.backoff import Backoff
 from outboxd.errors import Failure, FailureKind
-from outboxd.workers.relay.circuit import Circuit
+from outboxd.workers.relay.circuit import Circuit, TopicCircuits
 
 DOWN = Failure(FailureKind.OUTAGE, "no_connection", "no broker")
 LEADERLESS = Failure(FailureKind.OUTAGE, "leader_not_available", "no leader")
@@ -22,3 +22,17 @@ def test_it_pauses_longer_each_time_and_closes_at_the_first_delivery() -> None:
     assert circuit.wait(23.0) == 0.0
     assert circuit.trip(DOWN, 30.0)
     assert circuit.wait(30.0) == 1.0
+
+
+def test_a_topic_has_a_circuit_of_its_own() -> None:
+    """It opens at the first trouble, is due after its wait, and is forgotten when it closes."""
+    circuits = TopicCircuits()
+    assert circuits.trip({"a": LEADERLESS, "b": LEADERLESS}, 0.0) == {"a": LEADERLESS, "b": LEADERLESS}
+    assert circuits.trip({"a": LEADERLESS}, 0.1) == {}
+    assert circuits.due(0.0) is None
+    assert circuits.due(100.0) == "b", "the one that waited longest"
+    circuits.postpone("b", 100.0)
+    assert circuits.due(100.0) == "a"
+    assert list(circuits.mend({"b", "c"})) == ["b"]
+    assert list(circuits.paused) == ["a"]
+    assert circuits.mend({"b"}) == {}

@@ -1,6 +1,7 @@
 """The hold book: who must wait, and whether the table still says so."""
 
 from outboxd.holds import HoldBook
+from outboxd.order import OrderPolicy
 from outboxd.ports import Blocked, LaneSignature
 from tests.pure.events import an_event
 
@@ -16,7 +17,7 @@ def signature(*ids: int) -> LaneSignature:
 def test_an_event_waits_behind_an_older_one_of_its_aggregate() -> None:
     """Not behind a younger one, nor behind another aggregate's, nor behind its namesake in another lane."""
     holds = HoldBook()
-    holds.load(3, [Blocked(20, 3, "a"), Blocked(10, 3, "a"), Blocked(1, 3, "b")])
+    holds.load(3, [Blocked(20, 3, "a", None), Blocked(10, 3, "a", None), Blocked(1, 3, "b", None)])
     assert holds.predecessor(an_event(30, aggregate="a", lane=3)) == 10
     assert holds.predecessor(an_event(9, aggregate="a", lane=3)) is None
     assert holds.predecessor(an_event(30, aggregate="c", lane=3)) is None
@@ -25,29 +26,65 @@ def test_an_event_waits_behind_an_older_one_of_its_aggregate() -> None:
 
 
 def test_a_row_that_somebody_else_wrote_makes_the_book_stale() -> None:
-    """Another count, or the same count of other rows."""
+    """Another count, or the same count of other rows; one stale lane is enough."""
     holds = HoldBook()
-    assert not holds.stale(3, LaneSignature())
-    holds.load(3, [Blocked(20, 3, "a")])
-    assert not holds.stale(3, signature(20))
-    assert holds.stale(3, signature(21))
-    assert holds.stale(3, signature(20, 21))
-    assert holds.stale(3, LaneSignature())
+    holds.load(3, [Blocked(20, 3, "a", None)])
+    holds.load(4, [])
+    assert not holds.stale([3, 4], {3: signature(20)})
+    assert holds.stale([3], {3: signature(21)})
+    assert holds.stale([3], {3: signature(20, 21)})
+    assert holds.stale([3, 4], {})
+    assert holds.stale([4], {4: signature(1)})
     assert signature(4, 5) != signature(6, 7), "the exclusive-or alone would be the same"
 
 
 def test_what_the_owner_wrote_itself_needs_no_second_reading() -> None:
     """The signature follows its own retries and holds."""
     holds = HoldBook()
+    holds.load(3, [])
     holds.add([an_event(5, lane=3), an_event(6, lane=3)])
-    assert not holds.stale(3, signature(5, 6))
+    assert not holds.stale([3], {3: signature(5, 6)})
     assert holds.predecessor(an_event(7, lane=3)) == 5
 
 
-def test_a_forgotten_lane_is_read_again_if_anything_is_left_in_it() -> None:
-    """After a promotion: an empty lane is known to be empty."""
+def test_of_a_forgotten_lane_nothing_is_known() -> None:
+    """Not even that nothing blocks in it: it has to be read again, at one moment with its events."""
     holds = HoldBook()
+    holds.load(3, [])
+    holds.load(4, [])
     holds.add([an_event(5, lane=3)])
-    holds.forget([3])
-    assert holds.stale(3, signature(5))
-    assert not holds.stale(3, LaneSignature())
+    assert holds.known([3, 4, 5]) == {3: signature(5), 4: LaneSignature()}
+    holds.forget([3, 4])
+    holds.add([an_event(6, lane=3)])
+    assert holds.known([3, 4, 5]) == {}
+    assert holds.stale([3], {3: signature(5)})
+    assert holds.stale([4], {})
+
+
+def test_a_row_in_error_blocks_where_the_policy_holds() -> None:
+    """It is a dead letter to be; the signature counts it either way, as the table's does."""
+    holds = HoldBook(OrderPolicy(except_topics=("payments.*",)))
+    rows = [
+        Blocked(5, 3, "a", ("payments.eu", "paid")),
+        Blocked(6, 3, "b", ("orders", "made")),
+        Blocked(7, 3, "c", None),
+    ]
+    holds.load(3, rows)
+    assert holds.predecessor(an_event(9, aggregate="a", lane=3)) == 5
+    assert holds.predecessor(an_event(9, aggregate="b", lane=3)) is None
+    assert holds.predecessor(an_event(9, aggregate="c", lane=3)) == 7
+    assert not holds.stale([3], {3: signature(5, 6, 7)})
+
+
+def test_a_dead_letter_that_was_requeued_between_two_reads_is_noticed() -> None:
+    """The owner wrote the error itself: a table in which nothing blocks any more is news."""
+    holds = HoldBook(OrderPolicy(hold=True))
+    holds.load(3, [])
+    holds.add_failed([an_event(5, aggregate="a", lane=3)])
+    assert holds.predecessor(an_event(9, aggregate="a", lane=3)) == 5
+    assert not holds.stale([3], {3: signature(5)})
+    assert holds.stale([3], {})
+    continuing = HoldBook()
+    continuing.load(3, [])
+    continuing.add_failed([an_event(5, aggregate="a", lane=3)])
+    assert not continuing.stale([3], {}), "rows in error are not looked at where nothing can hold"

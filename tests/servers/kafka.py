@@ -9,7 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    TopicMetadata,
+)
 
 from tests.servers.cache import CACHE, UnavailableError, fill
 from tests.servers.server import Server, free_port
@@ -96,6 +103,16 @@ class Kafka(Server):
         admin = self.admin()
         admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(30)
         self._wait(admin, lambda topics: name in topics and _led(topics[name]), f"topic {name} got no leader")
+
+    def alter_topic(self, name: str, **config: object) -> None:
+        """Changes a topic's settings, written as in `create_topic`."""
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+        for key, value in config.items():
+            resource.add_incremental_config(
+                ConfigEntry(key.replace("_", "."), str(value), incremental_operation=AlterConfigOpType.SET)
+            )
+        admin = self.admin()
+        admin.incremental_alter_configs([resource])[resource].result(30)
 
     def delete_topic(self, name: str) -> None:
         """Deletes a topic, and returns when the broker no longer knows it."""

@@ -19,7 +19,7 @@ PERMANENT, CAPPED, OUTAGE, PAUSE, REBUILD = FailureKind
         (kafka.InvalidTopicError(), PERMANENT),
         (kafka.InvalidTimestampError(), PERMANENT),
         (kafka.UnsupportedCodecError(), PERMANENT),
-        (kafka.UnknownTopicOrPartitionError(), CAPPED),
+        (kafka.UnknownTopicOrPartitionError(), PAUSE),
         (kafka.CorruptRecordException(), CAPPED),
         (kafka.NotLeaderForPartitionError(), OUTAGE),
         (kafka.LeaderNotAvailableError(), OUTAGE),

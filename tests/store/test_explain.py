@@ -7,9 +7,10 @@ from typing import Any
 import pymysql
 import pytest
 
-from outboxd.model import Status, TableNames
+from outboxd.model import HELD_UNTIL, Status, TableNames
+from outboxd.ports import TopicFilter
 from outboxd.store.migrator import Migrator
-from outboxd.store.statements import LANE_INDEX, Statements
+from outboxd.store.statements import HOLDS_INDEX, LANE_INDEX, Statements
 from tests.conftest import Database
 from tests.servers.sql import SqlServer
 
@@ -44,7 +45,9 @@ def full(database_server: SqlServer) -> Iterator[Database]:
         cursor.execute(FILL, (Status.RETRY, "2037-01-01", 2000))
         cursor.execute(FILL, (Status.RETRY, "2020-01-01", 1000))
         columns = "id, event_id, event_type, aggregate_type, aggregate_id, topic, payload, attempt_count"
+        cursor.execute(FILL, (Status.RETRY, HELD_UNTIL, 1000))
         cursor.execute(f"INSERT INTO outbox_deadletters ({columns}) SELECT {columns} FROM outbox_events LIMIT 20000")
+        cursor.execute("UPDATE outbox_deadletters SET holds = 1 WHERE id % 20 = 0")
         connection.commit()
         cursor.execute("ANALYZE TABLE outbox_events, outbox_deadletters")
     yield full
@@ -53,15 +56,22 @@ def full(database_server: SqlServer) -> Iterator[Database]:
 
 def statements(mariadb: bool) -> dict[str, tuple[str, tuple[Any, ...]]]:
     """Every statement that runs again and again, with values."""
-    made = Statements(TableNames(), mariadb=mariadb, inline_bytes=8192, keep_sent=True)
-    deleting = Statements(TableNames(), mariadb=mariadb, inline_bytes=8192, keep_sent=False)
+    made = Statements(TableNames(), mariadb=mariadb, inline_bytes=8192, keep_sent=True, may_hold=True)
+    deleting = Statements(TableNames(), mariadb=mariadb, inline_bytes=8192, keep_sent=False, may_hold=False)
     return {
         "read": (made.read(LANES, 1000), ()),
         "read one lane": (made.read([3], 1000), ()),
+        "read some topics": (made.read(LANES, 1000, TopicFilter(without=("a", "b"))), (b"a", b"b")),
+        "read one topic": (made.read(LANES, 1, TopicFilter(only="a")), (b"a",)),
         "payloads": (made.payloads(IDS), ()),
         "signatures": (made.signatures(LANES), ()),
+        "holding": (made.holding(LANES), ()),
+        "holding_rows": (made.holding_rows(3), ()),
+        "held_lanes": (made.held_lanes(LANES), ()),
+        "held": (made.held(3, 17, 1000), ()),
+        "release_held": (made.release_held(IDS), ()),
         "dated": (made.dated(3), ()),
-        "blocked": (made.blocked(3), ()),
+        "blocked": (made.blocked([3, 4]), ()),
         "sent": (made.sent(IDS), ()),
         "sent, deleting": (deleting.sent(IDS), ()),
         "fence": (made.fence(), ("instance",)),
@@ -81,7 +91,7 @@ def statements(mariadb: bool) -> dict[str, tuple[str, tuple[Any, ...]]]:
         "release": (made.release(IDS, Status.NEW), ("text",)),
         "failed": (made.failed(LANES, (-1, 0), 1000), ()),
         "lock_failed": (made.lock_failed(IDS), ()),
-        "copy_dead": (made.copy_dead(IDS), ("code",)),
+        "copy_dead": (made.copy_dead(IDS), ("code", 1)),
         "delete_moved": (made.delete_moved(IDS), ()),
         "old_sent": (made.old_sent(1000, 1000), AGE * 2),
         "old_dead": (made.old_dead(1000, 1000), AGE * 2),
@@ -114,7 +124,7 @@ def test_an_index_range_no_sort_and_no_full_scan(full: Database, name: str) -> N
         assert step["type"] in {"range", "ref", "eq_ref", "const"}, (step, statement[:200])
         assert "filesort" not in extra, (step, statement[:200])
         if "lane" in (step["key"] or ""):
-            assert step["key"] == LANE_INDEX
+            assert step["key"] in {LANE_INDEX, HOLDS_INDEX}
 
 
 def explained(connection: "pymysql.Connection[Any]", statement: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:

@@ -35,11 +35,6 @@ TABLE: Final[Mapping[type[BaseException], tuple[FailureKind, str, str]]] = {
         "the broker does not support kafka.compression as configured; choose another",
     ),
     # It may succeed later, but not for ever.
-    kafka.UnknownTopicOrPartitionError: (
-        CAPPED,
-        "unknown_topic",
-        "the topic does not exist; create it, or correct the row's topic",
-    ),
     kafka.CorruptRecordException: (CAPPED, "corrupt_record", "the broker found the record damaged on its way"),
     kafka.InvalidMessageError: (CAPPED, "corrupt_record", "the broker found the record damaged on its way"),
     # The broker or the way to it.
@@ -66,6 +61,11 @@ TABLE: Final[Mapping[type[BaseException], tuple[FailureKind, str, str]]] = {
     kafka.BrokerNotAvailableError: (OUTAGE, "no_connection", "no broker can be reached"),
     kafka.CoordinatorNotAvailableError: (OUTAGE, "coordinator_not_available", "the coordinator is not available"),
     # Somebody has to repair it.
+    kafka.UnknownTopicOrPartitionError: (
+        PAUSE,
+        "unknown_topic",
+        "the topic does not exist; create it, or correct the rows' topic",
+    ),
     kafka.TopicAuthorizationFailedError: (
         PAUSE,
         "topic_authorization",
@@ -91,6 +91,19 @@ TABLE: Final[Mapping[type[BaseException], tuple[FailureKind, str, str]]] = {
     kafka.ProducerFenced: (REBUILD, "producer_fenced", "the producer's epoch has passed"),
     kafka.ProducerClosed: (REBUILD, "producer_closed", "the producer is closed"),
 }
+
+
+OF_TOPIC: Final = frozenset(
+    {
+        "unknown_topic",
+        "topic_authorization",
+        "not_enough_replicas",
+        "not_leader",
+        "leader_not_available",
+        "broker_storage",
+    }
+)
+"""Codes of failures that concern one topic: the others go on."""
 
 
 def classify(error: BaseException, subject: str = "") -> Failure:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import NotEnoughReplicasAfterAppendError
 
 from outboxd.errors import Failure, FailureKind
 from outboxd.sinks.kafka.classify import classify
 from outboxd.sinks.kafka.message import Record
+from outboxd.sinks.kafka.sender import SenderWatch
 
 Group = list[Record]
 
@@ -24,10 +26,14 @@ class HandOver(NamedTuple):
     """The terms on which records are given to a producer. `deadline` by the loop's time."""
 
     producer: AIOKafkaProducer
+    watch: SenderWatch
     timestamp_ms: int
     deadline: float
     permitted: Callable[[], bool]
 
+
+UNCERTAIN: Final = frozenset({"producer_closed", "request_timed_out"})
+"""Codes behind which a batch may have been written all the same."""
 
 NOT_PERMITTED: Final = Failure(
     FailureKind.OUTAGE, "lease_or_deadline_passed", "the lease or the delivery deadline passed before all was sent"
@@ -50,6 +56,7 @@ class Lot:
         self.failure: Failure | None = None
         """Why the first of the groups was not delivered by the last send."""
         self._answer: asyncio.Future[Any] | None = None
+        self._watch: SenderWatch | None = None
 
     @property
     def rest(self) -> Group:
@@ -68,7 +75,7 @@ class Lot:
         request for a partition on its way at most; and a broker that does not know the producer yet (or no more)
         would accept a batch behind a refused one.
         """
-        self.failure = None
+        self.failure, self._watch = None, handing.watch
         loop = asyncio.get_running_loop()
         while self.groups and self.failure is None:
             if not handing.permitted() or loop.time() >= handing.deadline:
@@ -100,8 +107,10 @@ class Lot:
         answer = self._answer
         if answer is None:
             return
+        topic, partition = self.destination
         if not answer.done():
-            self.failure = classify(TimeoutError())
+            trouble = self._watch.trouble(topic, partition) if self._watch else None
+            self.failure = classify(trouble, topic) if trouble else classify(TimeoutError())
             return
         error = answer.exception()
         if error is None:
@@ -109,8 +118,8 @@ class Lot:
             self.delivered += self.groups.pop(0)
             self.failure = None
             return
-        self.failure = classify(error, self.destination.topic)
-        if self.failure.code != "producer_closed":
+        self.failure = classify(error, topic)
+        if self.failure.code not in UNCERTAIN and not isinstance(error, NotEnoughReplicasAfterAppendError):
             self._answer = None
 
     def split(self) -> Record | None:

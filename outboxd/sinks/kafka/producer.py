@@ -12,14 +12,17 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, ProducerClosed
 
+from outboxd.sinks.kafka.sender import SenderWatch
+
 log = structlog.get_logger(__name__)
 
 
 class ProducerLease:
     """A producer, how many are at work with it, and whether it is still good."""
 
-    def __init__(self, producer: AIOKafkaProducer) -> None:
+    def __init__(self, producer: AIOKafkaProducer, watch: SenderWatch) -> None:
         self.producer = producer
+        self.watch = watch
         self.users = 0
         self.retired = False
         self.unused = asyncio.Event()
@@ -30,18 +33,21 @@ class ProducerLease:
 class ProducerPool:
     """Builds producers by `build`, one at a time. `start_timeout` and `close_timeout` in seconds.
 
-    `diagnose` finds the reason behind a connection that failed, where it can.
+    `diagnose` finds the reason behind a connection that failed, where it can. `permitted` says whether anything may be
+    sent.
     """
 
     def __init__(
         self,
         build: Callable[[], AIOKafkaProducer],
         diagnose: Callable[[], Awaitable[Exception | None]],
+        permitted: Callable[[], bool],
         start_timeout: float,
         close_timeout: float,
     ) -> None:
         self._build = build
         self._diagnose = diagnose
+        self._permitted = permitted
         self._start_timeout = start_timeout
         self._close_timeout = close_timeout
         self._current: ProducerLease | None = None
@@ -66,7 +72,8 @@ class ProducerPool:
                 raise ProducerClosed
             lease = self._current
             if lease is None or lease.retired:
-                self._current = lease = ProducerLease(await self._start())
+                producer = await self._start()
+                self._current = lease = ProducerLease(producer, SenderWatch(producer, self._permitted))
             lease.unused.clear()
             return lease
 
@@ -100,6 +107,14 @@ class ProducerPool:
         if lease.closing is None:
             lease.closing = asyncio.ensure_future(self._close(lease.producer))
         await asyncio.shield(lease.closing)
+
+    def sever(self) -> None:
+        """Cuts the producer in use off, at once. What waited for an answer of it fails with ProducerClosed."""
+        lease = self._current
+        if lease is not None and lease.closing is None:
+            lease.retired = True
+            lease.watch.sever()
+            lease.closing = asyncio.ensure_future(self._close(lease.producer))
 
     async def _close(self, producer: AIOKafkaProducer) -> None:
         """`stop()` would wait for the broker for ever: it gets its time, then the sender and its sockets go."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
@@ -15,10 +15,10 @@ from outboxd.config.settings import SourceSettings
 from outboxd.errors import Failure, FailureKind, SinkUnavailableError
 from outboxd.model import Event
 from outboxd.ports import Report
-from outboxd.sinks.kafka.classify import classify
+from outboxd.sinks.kafka.classify import OF_TOPIC, classify
 from outboxd.sinks.kafka.connection import producer_arguments, refusal
 from outboxd.sinks.kafka.message import Record, UnfitEventError, record, too_large
-from outboxd.sinks.kafka.partition import Destination, HandOver, Lot
+from outboxd.sinks.kafka.partition import NOT_PERMITTED, Destination, HandOver, Lot
 from outboxd.sinks.kafka.producer import ProducerLease, ProducerPool
 from outboxd.sinks.kafka.topics import TopicDirectory, topic_failure
 
@@ -30,15 +30,20 @@ class KafkaSink:
     """See `ports.Sink`. `delivery_seconds` bound one `publish`, `close_seconds` the end of a producer."""
 
     def __init__(self, settings: SourceSettings) -> None:
+        self._order = settings.order.policy
         self._default_topic = settings.kafka.default_topic
         self._max_bytes = int(settings.kafka.max_message_bytes)
         self._delivery_timeout = settings.delivery_seconds
+        # Within the time that a lease leaves for closing the producer.
+        self._answer_timeout = settings.close_seconds / 2
         self._hashes: dict[bytes, int] = {}
         self._topics = TopicDirectory()
+        self._permitted: Callable[[], bool] = lambda: True
         arguments = producer_arguments(settings.kafka, settings.delivery_seconds)
         self._pool = ProducerPool(
             lambda: AIOKafkaProducer(**arguments),
             lambda: refusal(arguments),
+            lambda: self._permitted(),  # noqa: PLW0108 — each publish brings its own
             settings.delivery_seconds,
             settings.close_seconds,
         )
@@ -63,6 +68,10 @@ class KafkaSink:
         size = event.payload_bytes
         return too_large(size, self._max_bytes) if size > self._max_bytes else None
 
+    def sever(self) -> None:
+        """Cuts the producer off."""
+        self._pool.sever()
+
     async def close(self) -> None:
         """Closes the producer."""
         await self._pool.close()
@@ -70,9 +79,11 @@ class KafkaSink:
     async def publish(self, events: Sequence[Event], permitted: Callable[[], bool]) -> Report:
         """Delivers, within `delivery_seconds` plus the producer's end if it has to go."""
         report = Report()
+        self._permitted = permitted
         deadline = asyncio.get_running_loop().time() + self._delivery_timeout
         by_topic = self._records(events, report)
         lots: list[Lot] | None = None
+        answering = False
         while by_topic and (lots is None or any(lot.resumable for lot in lots)):
             try:
                 async with AsyncExitStack() as stack:
@@ -81,32 +92,53 @@ class KafkaSink:
                         if lots is None:
                             lots = await self._lots(lease.producer, by_topic, report, deadline)
                     sending = [lot for lot in lots if lot.groups and (lot.resumable or lot.failure is None)]
-                    handing = HandOver(lease.producer, int(time.time() * 1000), deadline, permitted)
+                    handing = HandOver(lease.producer, lease.watch, int(time.time() * 1000), deadline, permitted)
                     await asyncio.gather(*(lot.send(handing) for lot in sending))
             except Exception as error:
                 report.trouble = classify(error)
                 break
+            answering = await self._answers(lease, sending)
             await self._clear_up(lease, sending, report, deadline)
-        self._account(by_topic, lots, report)
+        self._account(by_topic, lots, report, answering=answering)
         return report
+
+    async def _answers(self, lease: ProducerLease, lots: Sequence[Lot]) -> bool:
+        """After a failure that may be a broker's: whether the brokers answer all the same, so that it is a topic's."""
+        failed = [lot.failure for lot in lots if lot.failure is not None]
+        if not failed or all(failure.code in OF_TOPIC or failure.kind is not FailureKind.OUTAGE for failure in failed):
+            return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._answer_timeout):
+                return bool(await lease.producer.client.force_metadata_update())
+        return False
 
     def _records(self, events: Iterable[Event], report: Report) -> dict[str, list[Record]]:
         """The events as records by topic; those that cannot be one are reported."""
         by_topic: defaultdict[str, list[Record]] = defaultdict(list)
         bad_topics: dict[str, Failure] = {}
+        stopped: dict[str, Event] = {}
+
+        def fail(event: Event, failure: Failure) -> None:
+            report.failed.append((event, failure))
+            if self._order.holds(event.topic, event.event_type):
+                stopped[event.aggregate_id] = event
+
         for event in events:
+            if event.aggregate_id in stopped:
+                report.behind.append((event, stopped[event.aggregate_id]))
+                continue
             topic = event.topic or self._default_topic
             if topic not in by_topic and topic not in bad_topics:
                 failure = topic_failure(topic)
                 if failure:
                     bad_topics[topic] = failure
             if topic in bad_topics:
-                report.failed.append((event, bad_topics[topic]))
+                fail(event, bad_topics[topic])
                 continue
             try:
                 by_topic[topic].append(record(event, self._max_bytes))
             except UnfitEventError as error:
-                report.failed.append((event, error.failure))
+                fail(event, error.failure)
         return {topic: records for topic, records in by_topic.items() if records}
 
     async def _lots(
@@ -119,29 +151,13 @@ class KafkaSink:
         lots: list[Lot] = []
         for (topic, records), partitions in zip(by_topic.items(), found, strict=True):
             if isinstance(partitions, BaseException):
-                self._report_topic(records, classify(partitions, topic), report)
+                _report_topic(records, classify(partitions, topic), report)
                 continue
             shares: defaultdict[int, list[Record]] = defaultdict(list)
             for entry in records:
                 shares[partitions[self._hash(entry.key) % len(partitions)]].append(entry)
             lots += [Lot(Destination(topic, partition), share) for partition, share in shares.items()]
         return lots
-
-    @staticmethod
-    def _report_topic(records: Iterable[Record], failure: Failure, report: Report) -> None:
-        """A whole topic failed: of each aggregate the first event stands for it, the others are behind."""
-        if failure.kind not in {FailureKind.PERMANENT, FailureKind.CAPPED}:
-            report.trouble = failure
-            report.unsent += [entry.event for entry in records]
-            return
-        first: dict[str, Event] = {}
-        for entry in records:
-            event = entry.event
-            if failure.kind is FailureKind.CAPPED and event.aggregate_id in first:
-                report.behind.append((event, first[event.aggregate_id]))
-            else:
-                first[event.aggregate_id] = event
-                report.failed.append((event, failure))
 
     def _hash(self, key: bytes) -> int:
         found = self._hashes.get(key)
@@ -166,12 +182,15 @@ class KafkaSink:
             if refused is None:
                 continue
             report.failed.append((refused.event, failure))
-            if failure.kind is FailureKind.CAPPED:
+            holds = self._order.holds(refused.event.topic, refused.event.event_type)
+            if holds or failure.kind is FailureKind.CAPPED:
                 behind = lot.without(refused.event.aggregate_id)
                 report.behind += [(entry.event, refused.event) for entry in behind]
 
     @staticmethod
-    def _account(by_topic: dict[str, list[Record]], lots: Sequence[Lot] | None, report: Report) -> None:
+    def _account(
+        by_topic: dict[str, list[Record]], lots: Sequence[Lot] | None, report: Report, *, answering: bool
+    ) -> None:
         """Every event ends in one list."""
         if lots is None:
             report.unsent += [entry.event for records in by_topic.values() for entry in records]
@@ -181,6 +200,29 @@ class KafkaSink:
             unanswered = lot.unanswered
             report.unknown += [entry.event for entry in unanswered]
             report.unsent += [entry.event for entry in lot.rest[len(unanswered) :]]
-            if lot.rest and report.trouble is None:
+            if lot.rest:
                 # A search for the one to blame that the deadline ended blames nobody.
-                report.trouble = classify(TimeoutError()) if lot.failure is None or lot.blamed else lot.failure
+                failure = classify(TimeoutError()) if lot.failure is None or lot.blamed else lot.failure
+                _note_trouble(lot.rest, lot.destination.topic, failure, report, answering=answering)
+
+
+def _note_trouble(records: Iterable[Record], topic: str, failure: Failure, report: Report, *, answering: bool) -> None:
+    """Why these were not delivered: their topic's trouble, or everybody's."""
+    whole = failure.kind is FailureKind.REBUILD or failure.code == NOT_PERMITTED.code
+    if failure.code not in OF_TOPIC and (whole or not answering):
+        report.trouble = report.trouble or failure
+        return
+    named = failure if failure.text.startswith(topic) else failure._replace(text=f"{topic}: {failure.text}")
+    report.paused |= dict.fromkeys({entry.event.topic for entry in records}, named)
+
+
+def _report_topic(records: Sequence[Record], failure: Failure, report: Report) -> None:
+    """A whole topic cannot be sent to."""
+    if failure.kind is FailureKind.PERMANENT:
+        report.failed += [(entry.event, failure) for entry in records]
+        return
+    report.unsent += [entry.event for entry in records]
+    if failure.code in OF_TOPIC:
+        report.paused |= dict.fromkeys({entry.event.topic for entry in records}, failure)
+    else:
+        report.trouble = report.trouble or failure

@@ -1,5 +1,6 @@
 """When the sink is in trouble, delivery pauses; single events probe whether it is over. Pure."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from outboxd.backoff import Backoff
@@ -36,3 +37,38 @@ class Circuit:
     def wait(self, now: float) -> float:
         """Seconds until the next probe; 0 while closed."""
         return max(0.0, self._probe_at - now) if self.cause else 0.0
+
+
+class TopicCircuits:
+    """The circuits of single topics, as the events name them; only open ones are kept."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Circuit] = {}
+
+    @property
+    def paused(self) -> Mapping[str, Circuit]:
+        """The open ones."""
+        return self._open
+
+    def trip(self, causes: Mapping[str, Failure], now: float) -> dict[str, Failure]:
+        """These topics are in trouble. Returns those of which it is news."""
+        return {
+            topic: cause for topic, cause in causes.items() if self._open.setdefault(topic, Circuit()).trip(cause, now)
+        }
+
+    def mend(self, topics: Iterable[str]) -> dict[str, Circuit]:
+        """These topics were delivered to. Returns the circuits that closed."""
+        if not self._open:
+            return {}
+        return {topic: self._open.pop(topic) for topic in set(topics) & self._open.keys()}
+
+    def due(self, now: float) -> str | None:
+        """The topic to probe now: the one that waited longest, if its time has come."""
+        ready = [topic for topic, circuit in self._open.items() if circuit.wait(now) <= 0]
+        return min(ready, key=lambda topic: self._open[topic]._probe_at, default=None)
+
+    def postpone(self, topic: str, now: float) -> None:
+        """There was nothing to probe with: the same again later."""
+        circuit = self._open.get(topic)
+        if circuit is not None and circuit.cause is not None:
+            circuit.trip(circuit.cause, now)

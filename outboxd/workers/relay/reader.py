@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Final
 
 from outboxd.errors import Failure, FailureKind
 from outboxd.holds import HoldBook
 from outboxd.lanes import LaneBook
 from outboxd.lifecycle import Happening, RetryPolicy, crash_batch_limit, decide
 from outboxd.model import Event, Status
-from outboxd.ports import EventReader, LaneSignature, Settler, Sink, Upkeep
+from outboxd.order import OrderPolicy
+from outboxd.ports import EVERY_TOPIC, EventReader, Settler, Sink, Standing, TopicFilter, Upkeep
 from outboxd.workers.lease import Lease
 from outboxd.workers.relay.batch import Batch, payload_size
 
@@ -19,6 +21,8 @@ KILLER = Failure(
     "owner_died",
     "the daemon died each time that it sent this event alone; look at its log and at the payload, then requeue it",
 )
+
+NOTHING_STANDS: Final = Standing({}, cut_lane_dated=False)
 
 in_order = attrgetter("lane", "id")
 
@@ -35,6 +39,7 @@ class Reading:
     holds: HoldBook
     lease: Lease
     policy: RetryPolicy
+    order: OrderPolicy
 
 
 class BatchReader:
@@ -43,7 +48,7 @@ class BatchReader:
     def __init__(self, reading: Reading) -> None:
         self._ = reading
 
-    async def next(self, limit: int, budget: int) -> Batch | None:
+    async def next(self, limit: int, budget: int, topics: TopicFilter = EVERY_TOPIC) -> Batch | None:
         """The next batch of at most `limit` rows and about `budget` bytes, its lanes occupied; None: nothing to do.
 
         Raises LeaseLostError, DatabaseUnavailableError, SinkUnavailableError.
@@ -57,7 +62,7 @@ class BatchReader:
         book.occupy(lanes)
         kept: Collection[int] = ()
         try:
-            batch = await self._read(instance, lanes, limit, budget, suspect=bool(suspects))
+            batch = await self._read(instance, lanes, limit, budget, topics, suspect=bool(suspects))
             if batch is not None:
                 kept = batch.lanes
             return batch
@@ -65,15 +70,15 @@ class BatchReader:
             book.release(set(lanes).difference(kept))
 
     async def _read(
-        self, instance: str, lanes: Sequence[int], limit: int, budget: int, *, suspect: bool
+        self, instance: str, lanes: Sequence[int], limit: int, budget: int, topics: TopicFilter, *, suspect: bool
     ) -> Batch | None:
-        events = await self._.reader.read(lanes, limit)
+        events, standing = await self._compared(lanes, limit, topics)
         read_at = asyncio.get_running_loop().time()
         cut = events[-1].lane if len(events) == limit else None
-        events = await self._compare(instance, events, cut)
+        events = await self._in_order(instance, events, standing, cut)
         deliverable, held = self._hold_back(events)
         deliverable, failed, cut = await self._load(deliverable, budget, cut)
-        if not suspect:
+        if not suspect and topics.only is None:
             self._.book.note_read(lanes, cut)
         exhausted = frozenset(lane for lane in lanes if cut is None or lane < cut)
         batch = Batch(instance, frozenset(), read_at, deliverable, held, failed, suspect, exhausted=exhausted)
@@ -103,19 +108,34 @@ class BatchReader:
         if cleared:
             await self._.settler.clear_suspects(instance, cleared)
 
-    async def _compare(self, instance: str, events: list[Event], cut: int | None) -> list[Event]:
-        """Brings the hold book up to date for the lanes read, and puts the events in order of id."""
-        if not events:
-            return events
-        lanes = sorted({event.lane for event in events})
-        standing = await self._.reader.standing(lanes, cut)
+    async def _compared(self, lanes: Sequence[int], limit: int, topics: TopicFilter) -> tuple[list[Event], Standing]:
+        """The next events, with a hold book that is true of them.
+
+        What blocks is asked for behind the read. Where the book says the same, it was so all the time. Where it does
+        not, a row that blocked during the read may have become new since, and belong in front of what was read (a
+        dead letter that was requeued): so both are read again, as they are at one moment.
+        """
+        holds, reader = self._.holds, self._.reader
+        known = holds.known(lanes)
+        if len(known) == len(lanes):
+            events = await reader.read(lanes, limit, topics)
+            if not events:
+                return events, NOTHING_STANDS
+            read = sorted({event.lane for event in events})
+            standing = await reader.standing(read, events[-1].lane if len(events) == limit else None)
+            if not holds.stale(read, standing.signatures):
+                return events, standing
+        snapshot = await reader.snapshot(lanes, limit, topics, known)
+        for lane, rows in snapshot.blocked.items():
+            holds.load(lane, rows)
+        return snapshot.events, snapshot.standing
+
+    async def _in_order(self, instance: str, events: list[Event], standing: Standing, cut: int | None) -> list[Event]:
+        """The events by id."""
         if cut is not None and standing.cut_lane_dated:
             # Rows with a due time may belong in front of those read of this lane: it waits for the next read.
             await self._.upkeep.undate(instance, [cut], 1000)
             events = [event for event in events if event.lane != cut]
-        for lane in lanes:
-            if self._.holds.stale(lane, standing.signatures.get(lane, LaneSignature())):
-                self._.holds.load(lane, await self._.reader.blocked(lane))
         return sorted(events, key=in_order)
 
     def _hold_back(self, events: list[Event]) -> tuple[list[Event], list[tuple[Event, int]]]:
@@ -139,11 +159,16 @@ class BatchReader:
         taken: list[Event] = []
         failed: list[tuple[Event, Failure]] = []
         missing: list[int] = []
+        stopped: set[str] = set()
         for event in events:
+            if event.aggregate_id in stopped:
+                continue
             if event.payload is None:
                 failure = self._.sink.refuse(event)
                 if failure:
                     failed.append((event, failure))
+                    if self._.order.holds(event.topic, event.event_type):
+                        stopped.add(event.aggregate_id)
                     continue
             size = len(event.payload) if event.payload is not None else event.payload_bytes
             if size > budget and taken:

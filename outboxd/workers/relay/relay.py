@@ -1,7 +1,8 @@
 """The way of an event: read -> publish -> settle. Batches overlap; a lane is in one of them at most."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,17 +11,25 @@ import structlog
 from outboxd.backoff import Backoff
 from outboxd.errors import DatabaseUnavailableError, Failure, FailureKind, LeaseLostError, SinkUnavailableError
 from outboxd.model import Event, Status
-from outboxd.ports import Report
+from outboxd.ports import Report, TopicFilter
 from outboxd.settlement import Plan, plan
 from outboxd.telemetry.metrics import LATENCY_SAMPLES, Metrics
 from outboxd.workers.relay.batch import Batch
-from outboxd.workers.relay.circuit import Circuit
+from outboxd.workers.relay.circuit import Circuit, TopicCircuits
 from outboxd.workers.relay.reader import BatchReader, Reading
 
 log = structlog.get_logger(__name__)
 
 FAILED_PAUSE: Final = 5.0
 """Seconds until the events of a batch that failed for a reason of ours are read again."""
+
+SLOW_READ: Final = 0.02
+SLOW_EVENT: Final = 0.000_05
+"""Seconds, and seconds per event, beyond which a read is slow: the rows of a paused topic stand in its way, or those
+that a dump keeps from being purged."""
+
+REST_AFTER_SLOW: Final = 4.0
+"""How many times as long as a slow read the database is left alone behind it."""
 
 SETTLE_BACKOFF: Final = Backoff(base=0.1, max=2.0, jitter=0.3)
 
@@ -41,11 +50,11 @@ class Relay:
 
     name = "relay"
 
-    def __init__(self, reading: Reading, limits: Limits, circuit: Circuit, metrics: Metrics, source: str) -> None:
+    def __init__(self, reading: Reading, limits: Limits, metrics: Metrics, source: str) -> None:
         self._reader = BatchReader(reading)
         self._ = reading
         self._limits = limits
-        self.circuit = circuit
+        self.circuit, self.topics = Circuit(), TopicCircuits()
         self._metrics = metrics
         self._log = log.bind(source=source)
         self._in_flight: dict[asyncio.Task[None], Batch] = {}
@@ -71,17 +80,41 @@ class Relay:
         if not self._room():
             # The end of any batch wakes the loop.
             return 1.0
-        probing = self.circuit.cause is not None
-        budget = min(self._limits.batch_bytes, self._limits.in_flight_bytes - self._bytes)
         try:
-            batch = await self._reader.next(1 if probing else self._limits.batch_size, budget)
+            started = await self._probe_topic(now) or await self._start(now)
         except SinkUnavailableError as error:
             self._note_trouble(error.failure)
             return 0.0
+        took = asyncio.get_running_loop().time() - now
+        slow = started < self._limits.batch_size and took > SLOW_READ + SLOW_EVENT * started
+        rest = took * REST_AFTER_SLOW if slow else 0.0
+        return rest if started else max(rest, self._limits.poll_interval)
+
+    async def _start(self, now: float) -> int:
+        """Starts the next batch, of one event only where it probes; returns of how many events it is."""
+        limit = 1 if self.circuit.cause is not None else self._limits.batch_size
+        return await self._begin(limit, TopicFilter(without=tuple(self.topics.paused)))
+
+    async def _probe_topic(self, now: float) -> int:
+        """Starts a batch of one event of a topic whose time has come."""
+        topic = self.topics.due(now)
+        if topic is None:
+            return 0
+        whole = set(self._.book.readable()) == set(self._.book.owned)
+        self.topics.postpone(topic, now)
+        started = await self._begin(1, TopicFilter(only=topic))
+        if not started and whole:
+            # Nothing of it is left: somebody took it away, or another instance's lanes have it.
+            self._note_resumed(self.topics.mend([topic]))
+        return started
+
+    async def _begin(self, limit: int, topics: TopicFilter) -> int:
+        budget = min(self._limits.batch_bytes, self._limits.in_flight_bytes - self._bytes)
+        batch = await self._reader.next(limit, budget, topics)
         if batch is None:
-            return self._limits.poll_interval
+            return 0
         self._launch(batch)
-        return 0.0
+        return max(1, len(batch.events))
 
     def _room(self) -> bool:
         if self.circuit.cause is not None or any(batch.exclusive for batch in self._in_flight.values()):
@@ -112,8 +145,7 @@ class Relay:
         """A batch from the read to its last write. Whatever happens, its lanes are released behind it."""
         try:
             report = await self._publish(batch)
-            if report.trouble or report.delivered:
-                self._note_trouble(report.trouble)
+            self._note_circuits(report)
             await self._settle(batch, report)
         except LeaseLostError as error:
             self._log.debug("relay.lease_lost", reason=str(error))
@@ -143,17 +175,40 @@ class Relay:
             self._changed.clear()
             await self._changed.wait()
 
-    def _note_trouble(self, trouble: Failure | None) -> None:
+    def _note_circuits(self, report: Report) -> None:
+        """Opens and closes circuits by what a publish told."""
         now = asyncio.get_running_loop().time()
-        if trouble is None:
-            if self.circuit.mend():
-                self._metrics.paused(None)
-                self._log.info("delivery.resumed", paused_seconds=round(now - self.circuit.opened_at, 3))
-            return
-        if self.circuit.trip(trouble, now):
-            self._metrics.paused(trouble.code)
-            report = self._log.error if trouble.kind is FailureKind.PAUSE else self._log.warning
-            report("delivery.paused", cause=trouble.code, reason=trouble.text)
+        if report.trouble:
+            self._note_trouble(report.trouble)
+        elif (report.delivered or report.paused) and self.circuit.mend():
+            self._log.info("delivery.resumed", paused_seconds=round(now - self.circuit.opened_at, 3))
+        if self.topics.paused:
+            delivered = {event.topic for event in report.delivered}
+            self._note_resumed(self.topics.mend(delivered - report.paused.keys()))
+        for topic, cause in self.topics.trip(report.paused, now).items():
+            self._log_pause(cause, topic=topic)
+        self._observe_pauses()
+
+    def _note_trouble(self, trouble: Failure) -> None:
+        if self.circuit.trip(trouble, asyncio.get_running_loop().time()):
+            self._log_pause(trouble)
+        self._observe_pauses()
+
+    def _note_resumed(self, closed: Mapping[str, Circuit]) -> None:
+        now = asyncio.get_running_loop().time()
+        for topic, circuit in closed.items():
+            self._log.info("delivery.resumed", topic=topic, paused_seconds=round(now - circuit.opened_at, 3))
+        self._observe_pauses()
+
+    def _log_pause(self, cause: Failure, **fields: str) -> None:
+        report = self._log.error if cause.kind is FailureKind.PAUSE else self._log.warning
+        report("delivery.paused", cause=cause.code, reason=cause.text, **fields)
+
+    def _observe_pauses(self) -> None:
+        self._metrics.paused(self.circuit.cause.code if self.circuit.cause else None)
+        self._metrics.topics_paused(
+            Counter(circuit.cause.code for circuit in self.topics.paused.values() if circuit.cause)
+        )
 
     # --- settle
 
@@ -190,6 +245,8 @@ class Relay:
         for rejection in decided.rejections:
             if rejection.status is Status.RETRY:
                 self._.holds.add(rejection.events)
+            else:
+                self._.holds.add_failed(rejection.events)
             code = (rejection.last_error or "").partition(":")[0]
             self._log.warning(
                 "events.retrying" if rejection.status is Status.RETRY else "events.given_up",

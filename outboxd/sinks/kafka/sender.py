@@ -1,0 +1,103 @@
+"""A hold on aiokafka's sender: what each partition suffers from while it is tried again, and a way to cut all off.
+
+aiokafka tries an idempotent batch again for ever, and keeps to itself why. And a process that was frozen past its
+lease must send nothing more when it wakes: neither what waits in the producer, nor what waits to be written.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaError,
+    LeaderNotAvailableError,
+    NotEnoughReplicasAfterAppendError,
+    NotEnoughReplicasError,
+    NotLeaderForPartitionError,
+    ProducerClosed,
+    UnknownTopicOrPartitionError,
+)
+from aiokafka.producer.sender import SendProduceReqHandler
+from aiokafka.structs import TopicPartition
+
+PATIENCE: Final = 2.0
+"""Seconds for which a batch is tried again where the topic is to blame: enough for a change of leader."""
+
+IMPATIENT: Final = (UnknownTopicOrPartitionError, NotEnoughReplicasError, NotEnoughReplicasAfterAppendError)
+"""Errors of one topic that nobody mends by trying again for long; other topics wait meanwhile."""
+
+
+class _Handler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka has no types
+    """Takes note of each error, and gives up after some patience."""
+
+    def __init__(self, watch: "SenderWatch", batches: Any) -> None:
+        super().__init__(watch.sender, batches)
+        self._watch = watch
+
+    def _can_retry(self, error: KafkaError, batch: Any) -> bool:
+        return self._watch.may_retry(batch, error) and bool(super()._can_retry(error, batch))
+
+
+class SenderWatch:
+    """Of one producer. `permitted` says whether anything may be sent; it is asked before each request."""
+
+    def __init__(self, producer: AIOKafkaProducer, permitted: Callable[[], bool]) -> None:
+        self.sender = producer._sender
+        self._producer = producer
+        self._permitted = permitted
+        self._requests: set[asyncio.Future[None]] = set()
+        self._errors: dict[TopicPartition, KafkaError] = {}
+        self._since: dict[int, float] = {}
+        # The one place that every produce request passes.
+        self.sender._send_produce_req = self._send
+
+    async def _send(self, node_id: int, batches: dict[TopicPartition, Any]) -> None:
+        if not self._permitted():
+            self.sever()
+            return
+        for place in batches:
+            self._errors.pop(place, None)
+        request = asyncio.ensure_future(_Handler(self, batches).do(node_id))
+        self._requests.add(request)
+        try:
+            with suppress(asyncio.CancelledError):
+                await request
+        finally:
+            self._requests.discard(request)
+            self.sender._in_flight.discard(node_id)
+            self.sender._muted_partitions.difference_update(batches)
+
+    def may_retry(self, batch: Any, error: KafkaError) -> bool:
+        """Whether a batch that met this error is tried again."""
+        self._errors[batch.tp] = error
+        now = time.monotonic()
+        since = self._since.setdefault(id(batch), now)
+        batch.future.add_done_callback(lambda _: self._since.pop(id(batch), None))
+        return not isinstance(error, IMPATIENT) or now - since < PATIENCE
+
+    def trouble(self, topic: str, partition: int) -> KafkaError | None:
+        """What is known of a partition that does not answer."""
+        place = TopicPartition(topic, partition)
+        leader = self._producer.client.cluster.leader_for_partition(place)
+        if place in self._errors:
+            return self._errors[place]
+        if leader is None:
+            return NotLeaderForPartitionError()
+        return LeaderNotAvailableError() if leader == -1 else None
+
+    def sever(self) -> None:
+        """Cuts all off, now: what is not in the kernel's hands is never sent. Who waits for an answer gets
+        ProducerClosed."""
+        sender_task = self.sender.sender_task
+        if sender_task is not None:
+            sender_task.cancel()
+        for request in tuple(self._requests):
+            request.cancel()
+        for connection in tuple(self._producer.client._conns.values()):
+            writer = connection._writer
+            if writer is not None:
+                writer.transport.abort()
+        self._producer._message_accumulator.fail_all(ProducerClosed())
