@@ -12,6 +12,8 @@ COMMANDS: Final = {
     "run": ("outboxd.cli.run", "Deliver events until stopped."),
     "migrate": ("outboxd.cli.migrate", "Create the tables, or bring them to the newest revision."),
     "grants": ("outboxd.cli.grants", "Print the SQL for users with the least privileges."),
+    "status": ("outboxd.cli.status", "Show what waits, who works, and what is in the way."),
+    "deadletters": ("outboxd.cli.deadletters", "List, show, requeue or discard dead letters."),
     "config": ("outboxd.cli.config_command", "Check or show the configuration."),
     "demo": ("outboxd.cli.demo", "See it at work, with a database and a broker of its own."),
 }

@@ -15,15 +15,14 @@ from alembic.runtime.migration import MigrationInfo
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
 
 import outboxd
-from outboxd.errors import ConfigError, DatabaseUnavailableError, SchemaError
+from outboxd.errors import ConfigError, SchemaError
 from outboxd.model import TableNames
 from outboxd.store.ddl import LOCK_WAIT, Steps
-from outboxd.store.engine import READ_ONLY, ConnectOptions, error_code, open_engine
+from outboxd.store.direct import in_plain_words
+from outboxd.store.engine import ConnectOptions, open_engine
 from outboxd.store.servers import check_server
-from outboxd.store.session import describe
 from outboxd.store.version import current_revision, require_current, version_table
 
 __all__ = ["Migrator", "Revision", "require_current"]
@@ -36,7 +35,6 @@ _LOCK_PORTION: Final = 10
 """Seconds after which a migrator that waits for another one says so."""
 _A_DAY: Final = 86_400.0
 _MAX_NAME: Final = 64
-_DENIED: Final = frozenset({1044, 1045, 1142, 1143, 1227})
 
 _SCRIPT_HEAD: Final = f"""\
 -- Existing tables of the Go library are adopted. Stop at the first error, as the mysql client does. After error 1205
@@ -205,7 +203,7 @@ class Migrator:
     def _connected(self) -> Iterator[Connection]:
         """A connection in autocommit to a supported server; database errors become ours."""
         engine = open_engine(self._url, self._options)
-        with _in_plain_words(), engine.connect() as connection:
+        with in_plain_words(), engine.connect() as connection:
             check_server(str(connection.exec_driver_sql("SELECT VERSION()").scalar()))
             connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {LOCK_WAIT}")
             yield connection
@@ -241,18 +239,3 @@ def scripts_folder() -> Path:
     package = Path(outboxd.__file__).parent
     inside = package / "migrations"
     return inside if inside.is_dir() else package.parent / "migrations"
-
-
-@contextmanager
-def _in_plain_words() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        code = error_code(error)
-        if code in _DENIED:
-            raise SchemaError(
-                f"the database refuses: {describe(error)}; `outboxd grants` prints what is needed"
-            ) from error
-        if error.connection_invalidated or code in READ_ONLY or (code is not None and 2000 <= code < 3000):
-            raise DatabaseUnavailableError(f"database: {describe(error)}") from error
-        raise SchemaError(f"the database refuses: {describe(error)}") from error
