@@ -225,12 +225,15 @@ class DeadLetters:
         taken = {conflict.id for conflict in conflicts}
         free = [letter for letter in letters if letter.id not in taken]
         if free:
+            # One by one: where innodb_autoinc_lock_mode is 1, as MariaDB has it, an INSERT ... SELECT of many rows
+            # holds the table's AUTO-INC lock until it ends, and every writer waits.
+            for letter in free:
+                self._write(
+                    f"INSERT INTO {self._events} ({KEPT}, status, attempt_count) "
+                    f"SELECT {KEPT}, {Status.NEW:d}, 0 FROM {self._dead} WHERE id = {letter.id:d}",
+                    1,
+                )
             ids = integers(letter.id for letter in free)
-            self._write(
-                f"INSERT INTO {self._events} ({KEPT}, status, attempt_count) "
-                f"SELECT {KEPT}, {Status.NEW:d}, 0 FROM {self._dead} WHERE id IN ({ids}) ORDER BY id",
-                len(free),
-            )
             self._write(f"DELETE FROM {self._dead} WHERE id IN ({ids})", len(free))
         return Chunk(free, conflicts)
 

@@ -45,6 +45,7 @@ def sql(outbox: Database) -> Iterator[Sql]:
     with closing(outbox.connect()) as connection:
         made = Sql(connection)
         made("SET SESSION time_zone = '+00:00'")
+        made("ALTER TABLE outbox_events AUTO_INCREMENT = 1000000")  # the dead letters were events before
         yield made
 
 

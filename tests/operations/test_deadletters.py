@@ -19,12 +19,25 @@ def test_requeue_puts_it_back_as_it_was(run: Run, sql: Sql) -> None:
     result = run("deadletters", "requeue", "17")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "requeued 1 dead letter\n", "")
     assert ids(sql) == []
+    rest = (None, None, "2026-01-31 11:00:00.000000")
     assert sql(
         "SELECT id, event_id, event_type, aggregate_type, aggregate_id, topic, trace_id, span_id, headers, status, "
         "attempt_count, next_attempt_at, last_error, CAST(created_at AS CHAR) FROM outbox_events"
     ) == [
-        (17, event_id, "order.placed", "order", "order-1", "Bestellungen-ä", "t", "s", '{"tenant": "acme"}', 0, 0)
-        + (None, None, "2026-01-31 11:00:00.000000")
+        (
+            17,
+            event_id,
+            "order.placed",
+            "order",
+            "order-1",
+            "Bestellungen-ä",
+            "t",
+            "s",
+            '{"tenant": "acme"}',
+            0,
+            0,
+            *rest,
+        )
     ]
 
 
