@@ -36,12 +36,14 @@ CHUNK: Final = 1000
 """Rows that one settle marks, as the daemon does."""
 FILL: Final = 10_000
 """Rows that one INSERT ... SELECT writes."""
+MEMORY: Final = "--innodb-buffer-pool-size=1G"
+"""The table fits: what is measured is the reads, not the disk. (The default is 128 MiB.)"""
 BACKLOG: Final = 10_000
 BATCH: Final = 1000
 FEW: Final = 50
 BUDGET: Final = 3.0
 """Seconds for the repetitions of one statement."""
-PATIENCE: Final = 600.0
+PATIENCE: Final = 120.0
 
 FILL_SQL: Final = (
     "INSERT INTO outbox_events (event_id, event_type, aggregate_type, aggregate_id, topic, payload) "
@@ -104,9 +106,11 @@ class Bench:
         """The median of many runs, warm; several statements count as one."""
         times: list[float] = []
         end = time.monotonic() + BUDGET
-        while len(times) < 4 or (time.monotonic() < end and len(times) < 200):
+        while len(times) < 2 or (time.monotonic() < end and len(times) < 200):
             times.append(self.once(*statements))
-        warm = times[1:]
+            if times[0] > 2 * BUDGET:
+                break
+        warm = times[1:] or times
         self.tell(what, f"{median(warm) * 1000:.2f} ms ({min(warm) * 1000:.2f}..{max(warm) * 1000:.2f}, n={len(warm)})")
         return median(warm)
 
@@ -115,6 +119,12 @@ class Bench:
     def bounded(self, low: int, limit: int = BATCH) -> str:
         """The read that begins at an id."""
         return self._statements.read(LANES, limit).replace(READ_ORDER, BOUNDED_ORDER.format(low=low))
+
+    def ranged(self, limit: int = BATCH) -> str:
+        """The read with its lanes as one range."""
+        return self._statements.read(LANES, limit).replace(
+            f"lane IN ({','.join(map(str, LANES))})", "lane BETWEEN 0 AND 63"
+        )
 
     def fresh_lanes(self, low: int) -> str:
         """The lanes with new rows behind an id: a bound that chooses lanes, and no rows."""
@@ -171,9 +181,9 @@ class Bench:
             connection.rollback()
 
     def wait_for_purge(self) -> None:
-        """Until an idle read costs next to what it did in the beginning."""
+        """Until an idle read costs about what it did in the beginning."""
         began = time.monotonic()
-        while self.once(self._statements.read(LANES, BATCH)) > 1.5 * self.clean:
+        while self.once(self._statements.read(LANES, BATCH)) > 3 * self.clean:
             if time.monotonic() - began > PATIENCE:
                 raise RuntimeError("purge did not catch up")
             time.sleep(0.1)
@@ -187,12 +197,14 @@ class Bench:
         low = self.top()
         idle = self.time("idle: read", everything)
         self.clean = self.clean or idle
+        self.time("idle: read, lanes as one range", self.ranged())
         self.time("idle: read, bounded", self.bounded(low))
         self.time("idle: lanes with something behind the bound", self.fresh_lanes(low))
         self.time("signatures", self._statements.signatures(LANES))
         self.insert(FEW)
         fresh = [row[0] for row in self._run(self.fresh_lanes(low))]
         self.time(f"{FEW} new: read", everything)
+        self.time(f"{FEW} new: read, lanes as one range", self.ranged())
         self.time(f"{FEW} new: read, bounded", self.bounded(low))
         self.time(
             f"{FEW} new: lanes behind the bound ({len(fresh)}), then a full read of them",
@@ -203,6 +215,7 @@ class Bench:
         low = self.top()
         self.insert(BACKLOG)
         self.time(f"backlog {BACKLOG:,}: read of {BATCH}", everything)
+        self.time(f"backlog {BACKLOG:,}: read of {BATCH}, lanes as one range", self.ranged())
         self.time(f"backlog {BACKLOG:,}: read of {BATCH}, bounded", self.bounded(low))
         self.settle()
 
@@ -269,7 +282,7 @@ def measure(server: SqlServer, kafka: Kafka, folder: Path, rows: int, report: Ca
                 bench.deliver(rows)
                 bench.state = f"{rows:,} dead entries, and a transaction open since before them"
                 bench.time("idle: read", bench._statements.read(LANES, BATCH))
-                bench.time("idle: read, bounded", bench.bounded(bench.top()))
+                bench.time("idle: read, lanes as one range", bench.ranged())
             bench.state = f"{rows:,} dead entries"
             bench.reads()
             bench.probes()
@@ -299,7 +312,7 @@ def main() -> int:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="outboxd-bench-")))
             kafka = stack.enter_context(Kafka())
             for name in arguments.databases:
-                with DATABASES[name]() as server:
+                with DATABASES[name](MEMORY) as server:
                     console.print(f"{server.name} {server.version}")
                     measure(server, kafka, folder, arguments.rows, report)
     except UnavailableError as reason:

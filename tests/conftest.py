@@ -12,6 +12,8 @@ import pytest
 
 from tests.servers import promtool as prometheus
 from tests.servers.cache import UnavailableError, recorded
+from tests.servers.faketime import NAME as FAKETIME
+from tests.servers.faketime import Clock
 from tests.servers.kafka import Kafka
 from tests.servers.mariadb import MariaDB
 from tests.servers.mock_kafka import MockKafka
@@ -166,4 +168,14 @@ def promtool(pytestconfig: pytest.Config) -> Path:
         return prometheus.find()
     except UnavailableError as reason:
         _unavailable(pytestconfig, "promtool", str(reason))
+        raise
+
+
+@pytest.fixture
+def clock(pytestconfig: pytest.Config, tmp_path: Path) -> Clock:
+    """A time of day for processes that take its environment."""
+    try:
+        return Clock(tmp_path)
+    except UnavailableError as reason:
+        _unavailable(pytestconfig, FAKETIME, str(reason))
         raise

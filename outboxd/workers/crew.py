@@ -17,7 +17,7 @@ from outboxd.ports import EventReader, LeaseStore, Sampler, Settler, Sink, Upkee
 from outboxd.pulse import Pulse
 from outboxd.telemetry.metrics import Metrics
 from outboxd.workers.lease import Lease, LeaseKeeper
-from outboxd.workers.loop import Loop, Worker
+from outboxd.workers.loop import DatabaseWatch, Loop, Worker
 from outboxd.workers.monitor import SinkMonitor
 from outboxd.workers.relay import Limits, Relay
 from outboxd.workers.relay.reader import Reading
@@ -131,8 +131,9 @@ class Crew:
             GaugeSampler(ports.sampler, book, self._holds, metrics),
             self._monitor,
         ]
-        self._loops = [Loop(worker, pulse, metrics, source, RESTART) for worker in workers]
-        self._heartbeat = Loop(self._keeper, pulse, metrics, source, HEARTBEAT_RESTART)
+        watch = DatabaseWatch(source)
+        self._loops = [Loop(worker, pulse, metrics, source, backoff=RESTART, watch=watch) for worker in workers]
+        self._heartbeat = Loop(self._keeper, pulse, metrics, source, backoff=HEARTBEAT_RESTART, watch=watch)
         self._relay.wake = reservations.released = self._loops[0].wake
         self._keeper.lanes_changed = self._wake_all
 

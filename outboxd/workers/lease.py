@@ -121,6 +121,9 @@ class LeaseKeeper:
         # Each lease has an id of its own: one that was lost can never pass for the one that followed under its name.
         name = self._instance_name or f"{socket.gethostname()[:40]}-{os.getpid()}"
         instance = f"{name}-{secrets.token_hex(3)}"
+        if self._lease.instance:
+            # Its former self did not die: nothing of it is in flight any more, so no event is suspect.
+            await self._leases.deregister(self._lease.instance)
         await self._leases.evict_expired(instance)
         asked = boottime()
         try:

@@ -26,19 +26,42 @@ class Worker(Protocol):
         """Does the job once; returns the seconds until it wants to run again."""
 
 
+class DatabaseWatch:
+    """Says once that a source's database is away, and once that it is back, whichever of its workers finds it so."""
+
+    def __init__(self, source: str) -> None:
+        self._without: set[str] = set()
+        self._log = log.bind(source=source)
+
+    def lost(self, worker: str, reason: str) -> None:
+        """The worker could not reach it."""
+        if not self._without:
+            self._log.warning("database.unavailable", worker=worker, reason=reason)
+        self._without.add(worker)
+
+    def reached(self, worker: str) -> None:
+        """The worker's last turn had no trouble with it."""
+        if worker in self._without:
+            self._without.remove(worker)
+            if not self._without:
+                self._log.info("database.recovered")
+
+
 class Loop:
     """Runs one worker until it is stopped. No exception leaves it: it is logged, counted, and tried again."""
 
-    def __init__(self, worker: Worker, pulse: Pulse, metrics: Metrics, source: str, backoff: Backoff) -> None:
+    def __init__(
+        self, worker: Worker, pulse: Pulse, metrics: Metrics, source: str, *, backoff: Backoff, watch: DatabaseWatch
+    ) -> None:
         self._worker = worker
         self._pulse = pulse
         self._metrics = metrics
         self._backoff = backoff
+        self._watch = watch
         self._name = f"{source}.{worker.name}"
         self._log = log.bind(source=source, worker=worker.name)
         self._wake = asyncio.Event()
         self._failures = 0
-        self._database_lost = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -75,9 +98,8 @@ class Loop:
             return self._backoff.base
         except Exception as error:
             return self._failed(error, expected=False)
-        if self._database_lost:
-            self._log.info("database.recovered")
-        self._failures, self._database_lost = 0, False
+        self._failures = 0
+        self._watch.reached(self._worker.name)
         return delay
 
     def _failed(self, error: Exception, *, expected: bool) -> float:
@@ -85,9 +107,8 @@ class Loop:
         self._metrics.worker_failed(self._worker.name)
         if not expected:
             self._log.error("worker.failed", failures=self._failures, exc_info=error)
-        elif not self._database_lost:
-            self._database_lost = True
-            self._log.warning("database.unavailable", reason=str(error))
+        else:
+            self._watch.lost(self._worker.name, str(error))
         return self._backoff.delay(self._failures)
 
     async def _rest(self, seconds: float) -> None:

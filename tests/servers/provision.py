@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from tests.servers import kafka, mariadb, mysql, promtool
+from tests.servers import faketime, kafka, mariadb, mysql, promtool
 from tests.servers.cache import CACHE, UnavailableError, record
 
 
@@ -21,6 +21,7 @@ PROVIDERS: dict[str, Callable[[], str]] = {
     mysql.MySQL.name: mysql.provide,
     kafka.Kafka.name: kafka.provide,
     "promtool": promtool.provide,
+    faketime.NAME: faketime.provide,
     "systemd-analyze": _systemd_analyze,
 }
 

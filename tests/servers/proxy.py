@@ -25,7 +25,7 @@ class Cut:
     """How many are still to be cut."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Link:
     """One connection, from the client to the server."""
 
