@@ -30,9 +30,11 @@ class Happening(Enum):
     STUCK = "stuck"
     """Another dispatcher left it in processing."""
     DUE = "due"
+    UNKNOWN_STATUS = "of an unknown status"
+    """The column holds a number that is no status."""
 
 
-TRANSITIONS: Final[Mapping[tuple[Status, Happening], frozenset[Status]]] = {
+TRANSITIONS: Final[Mapping[tuple[Status | None, Happening], frozenset[Status]]] = {
     (Status.NEW, Happening.DELIVERED): frozenset({Status.SENT}),
     (Status.NEW, Happening.FAILED): frozenset({Status.RETRY, Status.ERROR}),
     (Status.NEW, Happening.REFUSED): frozenset({Status.ERROR}),
@@ -41,6 +43,7 @@ TRANSITIONS: Final[Mapping[tuple[Status, Happening], frozenset[Status]]] = {
     (Status.NEW, Happening.OWNER_DIED): frozenset({Status.NEW, Status.ERROR}),
     (Status.PROCESSING, Happening.STUCK): frozenset({Status.NEW, Status.ERROR}),
     (Status.RETRY, Happening.DUE): frozenset({Status.NEW}),
+    (None, Happening.UNKNOWN_STATUS): frozenset({Status.ERROR}),
 }
 
 
@@ -66,15 +69,15 @@ class RetryPolicy(NamedTuple):
 
 
 def decide(
-    status: Status, happening: Happening, attempts: int, policy: RetryPolicy, *, was_alone: bool = False
+    status: Status | None, happening: Happening, attempts: int, policy: RetryPolicy, *, was_alone: bool = False
 ) -> Transition:
-    """The transition of an event that had `attempts` so far.
+    """The transition of an event that had `attempts` so far; its status is None where the column holds no status.
 
     `was_alone` matters for OWNER_DIED: only an event that was alone in its batch can be blamed for the death.
     Raises IllegalTransitionError.
     """
     if (status, happening) not in TRANSITIONS:
-        raise IllegalTransitionError(f"an event that is {status.name.lower()} cannot be {happening.value}")
+        raise IllegalTransitionError(f"an event that is {_name(status)} cannot be {happening.value}")
     counted = 1 if attempts < MAX_INT32 else 0
     exhausted = attempts + 1 >= policy.max_attempts
     match happening:
@@ -82,6 +85,8 @@ def decide(
             return Transition(Status.SENT, 0)
         case Happening.REFUSED:
             return Transition(Status.ERROR, counted)
+        case Happening.UNKNOWN_STATUS:
+            return Transition(Status.ERROR, 0)
         case Happening.FAILED if exhausted:
             return Transition(Status.ERROR, counted)
         case Happening.FAILED:
@@ -94,6 +99,10 @@ def decide(
             return Transition(Status.ERROR if exhausted else Status.NEW, counted)
         case Happening.UNRESOLVED | Happening.DUE:
             return Transition(Status.NEW, 0)
+
+
+def _name(status: Status | None) -> str:
+    return "of no status" if status is None else status.name.lower()
 
 
 def happening_of(kind: FailureKind) -> Happening:

@@ -242,6 +242,14 @@ class HeldEvent(NamedTuple):
     aggregate_id: str
 
 
+class UnknownStatus(NamedTuple):
+    """A row whose column `status` holds a number that is no status."""
+
+    id: int
+    status: int
+    attempt_count: int
+
+
 class Upkeep(Protocol):
     """What the maintenance workers ask for. Chunks: no call touches more rows than its `limit`."""
 
@@ -280,6 +288,12 @@ class Upkeep(Protocol):
 
     async def release(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
         """processing -> new or error, one attempt more. Fenced."""
+
+    async def unknown_status(self, lanes: Sequence[int], limit: int) -> list[UnknownStatus]:
+        """Rows of these lanes whose status means nothing."""
+
+    async def give_up(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
+        """Unknown status -> error. Fenced."""
 
     async def move_dead(
         self, instance: str, lanes: Sequence[int], after: tuple[int, int], limit: int

@@ -14,6 +14,8 @@ LANE_INDEX: Final = "idx_status_lane_next_attempt"
 HOLDS_INDEX: Final = "idx_holds_lane"
 SIGNATURE: Final = "lane, COUNT(*), CAST(SUM(id) AS SIGNED), BIT_XOR(id)"
 
+_UNKNOWN: Final = f"(status < {min(Status):d} OR status > {max(Status):d})"
+
 
 def integers(values: Iterable[int]) -> str:
     """`1,2,3`: safe to stand in a statement, because everything in it was an int."""
@@ -241,6 +243,22 @@ class Statements:
             f"UPDATE {self.events} SET status = {status:d}, next_attempt_at = NULL, "
             "attempt_count = LEAST(attempt_count, 2147483646) + 1, last_error = %s "
             f"WHERE id IN ({integers(ids)}) AND status = {Status.PROCESSING:d}"
+        )
+
+    # --- rows of an unknown status
+
+    def unknown_status(self, lanes: Iterable[int], limit: int) -> str:
+        """Rows whose status is below or above those that there are: the two ends of the index."""
+        return (
+            f"SELECT id, status, attempt_count FROM {self._indexed} WHERE {_UNKNOWN} "
+            f"AND lane IN ({integers(lanes)}) ORDER BY status, lane, next_attempt_at, id LIMIT {int(limit)}"
+        )
+
+    def give_up(self, ids: Iterable[int], status: Status) -> str:
+        """Unknown status -> error. Bound: last_error."""
+        return (
+            f"UPDATE {self.events} SET status = {status:d}, next_attempt_at = NULL, last_error = %s "
+            f"WHERE id IN ({integers(ids)}) AND {_UNKNOWN}"
         )
 
     # --- dead letters

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from outboxd.model import Status
 from outboxd.order import OrderPolicy
-from outboxd.ports import Blocked, DueEvent, HeldEvent, LaneSignature, QueueSizes, StuckEvent
+from outboxd.ports import Blocked, DueEvent, HeldEvent, LaneSignature, QueueSizes, StuckEvent, UnknownStatus
 from outboxd.store.events import changed_rows, enforce_fence, microseconds, signatures
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements
@@ -142,6 +142,19 @@ class MySqlUpkeep:
     async def release(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
         """One update."""
         await self._fenced(instance, self._statements.release(ids, status), (last_error,))
+
+    async def unknown_status(self, lanes: Sequence[int], limit: int) -> list[UnknownStatus]:
+        """Two ranges of the index, which are empty but for a mistake."""
+        statement = self._statements.unknown_status(lanes, limit)
+
+        def work(connection: Connection) -> list[UnknownStatus]:
+            return [UnknownStatus._make(row) for row in connection.exec_driver_sql(statement)]
+
+        return await self._session.run(work)
+
+    async def give_up(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
+        """One update."""
+        await self._fenced(instance, self._statements.give_up(ids, status), (last_error,))
 
     async def _fenced(self, instance: str, statement: str, values: tuple[str, ...] = ()) -> None:
         def work(connection: Connection) -> None:

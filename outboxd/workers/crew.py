@@ -22,7 +22,15 @@ from outboxd.workers.monitor import SinkMonitor
 from outboxd.workers.relay import Limits, Relay
 from outboxd.workers.relay.reader import Reading
 from outboxd.workers.release import HoldRelease
-from outboxd.workers.upkeep import DeadLetterMover, GaugeSampler, Reservations, Retention, RetryScheduler, StuckRecovery
+from outboxd.workers.upkeep import (
+    DeadLetterMover,
+    GaugeSampler,
+    Reservations,
+    Retention,
+    RetryScheduler,
+    StuckRecovery,
+    UnknownStatusSweep,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -120,6 +128,7 @@ class Crew:
                 timeout=terms.stuck_timeout,
                 interval=terms.recovery_interval,
             ),
+            UnknownStatusSweep(upkeep, lease, book, terms.policy, source, terms.recovery_interval),
             Retention(
                 upkeep,
                 lease,

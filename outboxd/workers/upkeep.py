@@ -1,4 +1,5 @@
-"""The maintenance workers: retry scheduler, dead-letter mover, stuck-event recovery, retention, gauge sampler.
+"""The maintenance workers: retry scheduler, dead-letter mover, stuck-event recovery, the sweep for rows of an unknown
+status, retention, gauge sampler.
 
 All have the same shape, and all work in chunks of at most `CHUNK` rows.
 """
@@ -33,6 +34,11 @@ SOON: Final = 0.02
 """Seconds until a lane that was busy is asked for again."""
 
 STUCK: Final = "stuck: another dispatcher left this event in processing"
+
+UNKNOWN_STATUS: Final = (
+    "unknown_status: column status is {}, which means nothing; write 0 (new), or 2 (retry) with a due time, and "
+    "requeue the event"
+)
 
 
 class Reservations:
@@ -167,6 +173,37 @@ class StuckRecovery:
                 await self._upkeep.release(self._lease.require(), status, ids, STUCK)
             counts = {status.name.lower(): len(ids) for status, ids in groups.items()}
             self._log.warning("events.recovered", lane=lane, **counts)
+
+
+class UnknownStatusSweep:
+    """Makes dead letters of rows whose status is no status: no other worker would ever see them. Nobody waits for them."""
+
+    name = "unknown_status"
+
+    def __init__(
+        self, upkeep: Upkeep, lease: Lease, book: LaneBook, policy: RetryPolicy, source: str, interval: float
+    ) -> None:
+        self._upkeep = upkeep
+        self._lease = lease
+        self._book = book
+        self._policy = policy
+        self._interval = interval
+        self._log = log.bind(source=source)
+
+    async def run_once(self) -> float:
+        """Gives up the next chunk; asks to go on at once as long as there is more."""
+        if not self._lease.trusted or not self._book.owned:
+            return self._interval
+        found = await self._upkeep.unknown_status(self._book.owned, CHUNK)
+        groups: defaultdict[tuple[int, Status], list[int]] = defaultdict(list)
+        for row in found:
+            transition = decide(None, Happening.UNKNOWN_STATUS, row.attempt_count, self._policy)
+            groups[row.status, transition.status].append(row.id)
+        for (unknown, status), ids in groups.items():
+            reason = UNKNOWN_STATUS.format(unknown)
+            await self._upkeep.give_up(self._lease.require(), status, ids, reason)
+            self._log.warning("events.given_up", count=len(ids), first_id=ids[0], reason=reason)
+        return 0.0 if len(found) == CHUNK else self._interval
 
 
 class Retention:

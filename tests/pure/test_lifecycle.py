@@ -40,9 +40,11 @@ NEW, SENT, RETRY, ERROR, PROCESSING = Status
         (PROCESSING, Happening.STUCK, 0, Transition(NEW, 1)),
         (PROCESSING, Happening.STUCK, 2, Transition(ERROR, 1)),
         (RETRY, Happening.DUE, 1, Transition(NEW, 0)),
+        (None, Happening.UNKNOWN_STATUS, 0, Transition(ERROR, 0)),
+        (None, Happening.UNKNOWN_STATUS, MAX_INT32, Transition(ERROR, 0)),
     ],
 )
-def test_decisions(status: Status, happening: Happening, attempts: int, expected: Transition) -> None:
+def test_decisions(status: Status | None, happening: Happening, attempts: int, expected: Transition) -> None:
     """Each row of the design's table."""
     assert decide(status, happening, attempts, POLICY) == expected
 
@@ -64,7 +66,7 @@ def test_whatever_is_decided_stands_in_the_table() -> None:
 def test_everything_else_is_illegal() -> None:
     """Nothing happens to a row that is sent, for example."""
     legal = set(TRANSITIONS)
-    for pair in itertools.product(Status, Happening):
+    for pair in itertools.product((*Status, None), Happening):
         if pair not in legal:
             with pytest.raises(IllegalTransitionError):
                 decide(*pair, 0, POLICY)

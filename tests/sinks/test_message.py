@@ -61,7 +61,12 @@ def test_the_applications_headers_follow_and_cannot_pose_as_columns() -> None:
         ('"x"', "is a JSON string, not an object"),
         ('{"a": {"b": 1}}', "holds a nested object under 'a'"),
         ('{"a": "\\ud800"}', "holds a lone surrogate under 'a'"),
+        ('{"\\ud800": "a"}', "holds a lone surrogate in the name '\\ud800'"),
+        (json.dumps({"\0" * 100_000: []}), "holds a nested array under '" + "\\x00" * 60 + "'"),
+        ("[" * 100_000 + "]" * 100_000, "is nested too deeply"),
+        ("5", "is a JSON number, not an object"),
         ("{", "is not valid JSON"),
+        ("", "is not valid JSON"),
     ],
 )
 def test_headers_that_are_not_an_object_of_strings_name_the_column_and_the_cure(headers: str, problem: str) -> None:
@@ -69,6 +74,12 @@ def test_headers_that_are_not_an_object_of_strings_name_the_column_and_the_cure(
     with pytest.raises(UnfitEventError) as caught:
         record(an_event(headers=headers), LIMIT)
     assert caught.value.failure.last_error.startswith(f"bad_headers: column headers {problem}; it must be an object")
+
+
+@pytest.mark.parametrize("number", ["9007199254740993", "1.10", "-0", "1e400", "9" * 5000])
+def test_a_number_in_the_headers_goes_out_as_it_is_written(number: str) -> None:
+    """Python's own numbers would change or refuse it."""
+    assert record(an_event(headers=f'{{"n": {number}}}'), LIMIT).headers[4:] == [("n", number.encode())]
 
 
 @pytest.mark.parametrize(("size", "fits"), [(1000, True), (1_048_000, True), (1_048_576, False), (2_000_000, False)])

@@ -42,6 +42,8 @@ def full(database_server: SqlServer) -> Iterator[Database]:
         cursor.execute(FILL, (Status.SENT, None, SENT))
         for status in (Status.NEW, Status.ERROR, Status.PROCESSING):
             cursor.execute(FILL, (status, None, 2000))
+        for unknown in (-1, 99):
+            cursor.execute(FILL, (unknown, None, 2000))
         cursor.execute(FILL, (Status.RETRY, "2037-01-01", 2000))
         cursor.execute(FILL, (Status.RETRY, "2020-01-01", 1000))
         columns = "id, event_id, event_type, aggregate_type, aggregate_id, topic, payload, attempt_count"
@@ -89,6 +91,8 @@ def statements(mariadb: bool) -> dict[str, tuple[str, tuple[Any, ...]]]:
         "stuck_lanes": (made.stuck_lanes(LANES), AGE),
         "stuck": (made.stuck(LANES, 1000), AGE),
         "release": (made.release(IDS, Status.NEW), ("text",)),
+        "unknown_status": (made.unknown_status(LANES, 1000), ()),
+        "give_up": (made.give_up(IDS, Status.ERROR), ("text",)),
         "failed": (made.failed(LANES, (-1, 0), 1000), ()),
         "lock_failed": (made.lock_failed(IDS), ()),
         "copy_dead": (made.copy_dead(IDS), ("code", 1)),

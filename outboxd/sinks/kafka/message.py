@@ -23,6 +23,16 @@ _TRACE_ID: Final = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _SPAN_ID: Final = re.compile(r"(?!0{16})[0-9a-f]{16}")
 
 
+QUOTED: Final = 60
+"""Characters of a header's name that a reason may hold: a name can be longer than the column for reasons."""
+
+
+class _Number(str):
+    """A JSON number, as it is written."""
+
+    __slots__ = ()
+
+
 class Record(NamedTuple):
     """An event as the producer takes it."""
 
@@ -90,27 +100,40 @@ def _own_headers(event: Event, taken: set[str]) -> list[Header]:
     if event.headers is None:
         return []
     try:
-        given = json.loads(event.headers)
+        given = json.loads(event.headers, parse_int=_Number, parse_float=_Number)
     except ValueError as error:
         raise _bad_headers("is not valid JSON") from error
+    except RecursionError as error:
+        raise _bad_headers("is nested too deeply") from error
     if given is None:
         return []
     if not isinstance(given, dict):
         raise _bad_headers(f"is a JSON {_kind(given)}, not an object")
-    return [(name, _header_value(name, value)) for name, value in given.items() if name not in RESERVED | taken]
+    taken |= RESERVED
+    return [_own_header(name, value) for name, value in given.items() if name not in taken]
 
 
-def _header_value(name: str, value: object) -> bytes | None:
+def _own_header(name: str, value: object) -> Header:
+    quoted = repr(name[:QUOTED])
+    if not _encodes(name):
+        raise _bad_headers(f"holds a lone surrogate in the name {quoted}")
     if value is None:
-        return None
-    if isinstance(value, str):
-        try:
-            return value.encode()
-        except UnicodeEncodeError as error:
-            raise _bad_headers(f"holds a lone surrogate under {name!r}") from error
-    if isinstance(value, bool | int | float):
-        return json.dumps(value).encode()
-    raise _bad_headers(f"holds a nested {_kind(value)} under {name!r}")
+        return name, None
+    if isinstance(value, bool):
+        return name, b"true" if value else b"false"
+    if not isinstance(value, str):
+        raise _bad_headers(f"holds a nested {_kind(value)} under {quoted}")
+    if not _encodes(value):
+        raise _bad_headers(f"holds a lone surrogate under {quoted}")
+    return name, value.encode()
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _bad_headers(problem: str) -> UnfitEventError:
