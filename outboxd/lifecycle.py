@@ -78,7 +78,7 @@ def decide(
     """
     if (status, happening) not in TRANSITIONS:
         raise IllegalTransitionError(f"an event that is {_name(status)} cannot be {happening.value}")
-    counted = 1 if attempts < MAX_INT32 else 0
+    counted = int(attempts < MAX_INT32)
     exhausted = attempts + 1 >= policy.max_attempts
     match happening:
         case Happening.DELIVERED:
@@ -93,10 +93,9 @@ def decide(
             return Transition(Status.RETRY, counted, policy.backoff.delay(max(1, attempts + 1)))
         case Happening.HELD:
             return Transition(Status.RETRY, 0)
-        case Happening.OWNER_DIED:
-            return Transition(Status.ERROR if exhausted and was_alone else Status.NEW, counted)
-        case Happening.STUCK:
-            return Transition(Status.ERROR if exhausted else Status.NEW, counted)
+        case Happening.OWNER_DIED | Happening.STUCK:
+            to_blame = was_alone or happening is Happening.STUCK
+            return Transition(Status.ERROR if exhausted and to_blame else Status.NEW, counted)
         case Happening.UNRESOLVED | Happening.DUE:
             return Transition(Status.NEW, 0)
 

@@ -37,9 +37,9 @@ class Event(NamedTuple):
     payload: str | None
     """The JSON text as stored; None while it is not loaded (see `payload_bytes`)."""
     payload_bytes: int
-    """0 where the payload was loaded with the row, else its length in bytes."""
+    """0 where payload and headers were loaded with the row, else their length in bytes."""
     headers: str | None
-    """The application's own message headers, a JSON object as text."""
+    """The application's own message headers, a JSON object as text; loaded together with the payload."""
     trace_id: str | None
     span_id: str | None
     attempt_count: int

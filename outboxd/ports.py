@@ -120,10 +120,10 @@ class EventReader(Protocol):
     """Reads batches, by consistent reads: no locks, no writes."""
 
     async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> list[Event]:
-        """The first `limit` deliverable events of the lanes by (lane, id); large payloads are left out."""
+        """The first `limit` deliverable events of the lanes by (lane, id); large payloads and headers are left out."""
 
-    async def load_payloads(self, ids: Sequence[int]) -> dict[int, str]:
-        """The payloads of these rows, by id."""
+    async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[str, str | None]]:
+        """The payloads and headers of these rows, by id."""
 
     async def standing(self, lanes: Sequence[int], cut_lane: int | None) -> Standing:
         """What stands in the way of events just read from these lanes, the last of them cut by the limit or not."""

@@ -37,11 +37,13 @@ class Statements:
         blocking = (Status.RETRY, Status.PROCESSING, *((Status.ERROR,) if may_hold else ()))
         self._blocking = integers(blocking)
         # JSON_STORAGE_SIZE reads a number from the row; LENGTH would first write the document out as text.
-        stored = "OCTET_LENGTH(payload)" if mariadb else "JSON_STORAGE_SIZE(payload)"
+        stored = "OCTET_LENGTH" if mariadb else "JSON_STORAGE_SIZE"
+        small = f"{stored}(payload) + COALESCE({stored}(headers), 0) <= {inline_bytes}"
         self._columns = (
             "id, lane, event_id, event_type, aggregate_type, aggregate_id, topic, "
-            f"IF({stored} <= {inline_bytes}, payload, NULL), IF({stored} <= {inline_bytes}, 0, LENGTH(payload)), "
-            "headers, trace_id, span_id, attempt_count, TIMESTAMPDIFF(MICROSECOND, created_at, NOW(6))"
+            f"IF({small}, payload, NULL), IF({small}, 0, LENGTH(payload) + COALESCE(LENGTH(headers), 0)), "
+            f"IF({small}, headers, NULL), trace_id, span_id, attempt_count, "
+            "COALESCE(TIMESTAMPDIFF(MICROSECOND, created_at, NOW(6)), 0)"
         )
 
     # --- reading batches
@@ -60,8 +62,8 @@ class Statements:
         )
 
     def payloads(self, ids: Iterable[int]) -> str:
-        """The payloads that `read` left out."""
-        return f"SELECT id, payload FROM {self.events} WHERE id IN ({integers(ids)})"
+        """The payloads and headers that `read` left out."""
+        return f"SELECT id, payload, headers FROM {self.events} WHERE id IN ({integers(ids)})"
 
     def signatures(self, lanes: Iterable[int]) -> str:
         """The signature of what blocks, by status and lane; from the indexes alone. A row that moves from the one

@@ -128,7 +128,7 @@ class Crew:
                 timeout=terms.stuck_timeout,
                 interval=terms.recovery_interval,
             ),
-            UnknownStatusSweep(upkeep, lease, book, terms.policy, source, terms.recovery_interval),
+            UnknownStatusSweep(upkeep, lease, book, terms.policy, source=source, interval=terms.recovery_interval),
             Retention(
                 upkeep,
                 lease,

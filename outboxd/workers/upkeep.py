@@ -27,6 +27,9 @@ CHUNK: Final = 1000
 BEGINNING: Final = (-1, 0)
 """In front of every lane and id."""
 
+LOWEST: Final = -(2**63)
+"""In front of every id: an application may have chosen a negative one."""
+
 PAUSE: Final = 0.05
 """Seconds between two chunks of retention: at most 20,000 rows a second, so that writers do not notice."""
 
@@ -176,12 +179,12 @@ class StuckRecovery:
 
 
 class UnknownStatusSweep:
-    """Makes dead letters of rows whose status is no status: no other worker would ever see them. Nobody waits for them."""
+    """Gives up rows whose status is no status: no other worker would ever see them. Nothing waits for them."""
 
     name = "unknown_status"
 
     def __init__(
-        self, upkeep: Upkeep, lease: Lease, book: LaneBook, policy: RetryPolicy, source: str, interval: float
+        self, upkeep: Upkeep, lease: Lease, book: LaneBook, policy: RetryPolicy, *, source: str, interval: float
     ) -> None:
         self._upkeep = upkeep
         self._lease = lease
@@ -265,7 +268,7 @@ class _Sweep:
     age: float
     expired: Callable[[int, float, int], Awaitable[tuple[list[int], int | None]]]
     delete: Callable[[list[int]], Awaitable[int]]
-    after: int = 0
+    after: int = LOWEST
 
 
 class GaugeSampler:

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Message
 
 from tests.conftest import Database
-from tests.end_to_end.application import INSERT, Ledger, fill
+from tests.end_to_end.application import INSERT, Ledger
 from tests.end_to_end.bad_rows import (
     COLUMNS,
     SECRET,
@@ -19,6 +19,7 @@ from tests.end_to_end.bad_rows import (
     Stays,
     Stored,
     Topics,
+    a_row,
     kinds,
     lane_of,
     neighbours,
@@ -102,9 +103,9 @@ def test_each_kind_alone(
             [beside] = neighbours([lane_of(kind.columns["aggregate_id"])])
             fill_one(application, good, beside, topics.orders)
         try:
-            until(lambda row=row: ended(application, row), "its end", patience=3)  # type: ignore[misc]
+            until(lambda row=row: ended(application, row), "its end", patience=10)  # type: ignore[misc]
             if isinstance(kind.end, Stays):
-                until(lambda: waiting(application) == 0, "the end of the row beside it", patience=3)
+                until(lambda: waiting(application) == 0, "the end of the row beside it", patience=10)
         except AssertionError:
             late.append(kind.name)
     assert late == []
@@ -112,6 +113,15 @@ def test_each_kind_alone(
     unharmed(running)
     messages = [message for name in topics for message in consume(kafka.bootstrap, name)]
     assert problems(application, stored, messages) == {}
+
+
+def test_retention_reaches_ids_below_zero(
+    application: "pymysql.Connection[Any]", topics: Topics, daemon: StartDaemon
+) -> None:
+    """An application that chooses its ids may choose such."""
+    store(application, Kind("id -5", Delivered(), a_row("bad", topics.orders) | {"id": -5}))
+    daemon(RETENTION__SENT="1s", RETENTION__INTERVAL="50ms")
+    until(lambda: not rows(application, "SELECT 1 FROM outbox_events"), "the sent row is deleted")
 
 
 def fill_one(connection: "pymysql.Connection[Any]", ledger: Ledger, aggregate_id: str, topic: str) -> None:
@@ -194,9 +204,7 @@ def delivered_otherwise(row: Stored, messages: Sequence[Message]) -> str:
 
 def dead_otherwise(connection: "pymysql.Connection[Any]", row: Stored, end: Dead) -> str:
     """How the dead letter differs from the row, or its reason from what it should be."""
-    [letter] = rows(
-        connection, f"SELECT {COLUMNS}, reason, last_error FROM outbox_deadletters WHERE id = %s", row.id
-    )
+    [letter] = rows(connection, f"SELECT {COLUMNS}, reason, last_error FROM outbox_deadletters WHERE id = %s", row.id)
     changed = {name for name, value in row.columns.items() if letter[name] != value} - {"attempt_count"}
     if changed:
         return f"changed: {changed}"

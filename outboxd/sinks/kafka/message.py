@@ -156,6 +156,6 @@ def too_large(size: int, max_bytes: int) -> Failure:
     return Failure(
         FailureKind.PERMANENT,
         "message_too_large",
-        f"the message has {size} bytes, kafka.max_message_bytes is {max_bytes}; raise it together with the topic's "
-        "max.message.bytes, or store a reference in the payload",
+        f"the message of the columns payload and headers has {size} bytes, kafka.max_message_bytes is {max_bytes}; "
+        "raise it together with the topic's max.message.bytes, or store a reference in the payload",
     )

@@ -170,7 +170,7 @@ class BatchReader:
                     if self._.order.holds(event.topic, event.event_type):
                         stopped.add(event.aggregate_id)
                     continue
-            size = len(event.payload) if event.payload is not None else event.payload_bytes
+            size = event.payload_bytes or payload_size([event])
             if size > budget and taken:
                 cut = event.lane
                 break
@@ -179,13 +179,9 @@ class BatchReader:
             if event.payload is None:
                 missing.append(event.id)
         if missing:
-            payloads = await self._.reader.load_payloads(missing)
+            loaded = await self._.reader.load_payloads(missing)
             # A row that is gone by now was deleted by somebody: there is nothing to deliver.
-            taken = [
-                event if event.payload is not None else event._replace(payload=payloads[event.id])
-                for event in taken
-                if event.payload is not None or event.id in payloads
-            ]
+            taken = [_complete(event, loaded) for event in taken if event.payload is not None or event.id in loaded]
         return taken, failed, cut
 
     async def _take_care(self, batch: Batch) -> None:
@@ -246,3 +242,10 @@ class BatchReader:
             return False
         transition = decide(Status.NEW, Happening.OWNER_DIED, event.attempt_count, self._.policy, was_alone=True)
         return transition.status is Status.ERROR
+
+
+def _complete(event: Event, loaded: Mapping[int, tuple[str, str | None]]) -> Event:
+    if event.payload is not None:
+        return event
+    payload, headers = loaded[event.id]
+    return event._replace(payload=payload, headers=headers)
