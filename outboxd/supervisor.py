@@ -1,6 +1,7 @@
 """The daemon: starts every source apart from the others, runs until a signal, and stops in order."""
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
@@ -107,6 +108,7 @@ class Supervisor:
             return
         if self._stop.is_set():
             log.warning("daemon.aborted", signal=number.name)
+            logging.shutdown()  # the last lines, which os._exit would leave unwritten
             os._exit(SECOND_SIGNAL)
         self._signalled_at = now
         log.info("daemon.stopping", signal=number.name)

@@ -6,6 +6,8 @@ Standard output belongs to the stdout sink.
 import logging
 import os
 import sys
+import threading
+from queue import Queue
 from typing import Final
 
 import structlog
@@ -27,10 +29,17 @@ FORMATS: Final = ("auto", "console", "json")
 _NOISY: Final = ("aiokafka", "opentelemetry")
 
 
-class LogHandler(logging.Handler):
-    """Writes lines to a file descriptor, without a buffer. A line that cannot be written is counted and forgotten.
+QUEUE: Final = 1000
+"""Lines that wait for a slow reader; those behind them are lost."""
 
-    So a full disk or a closed pipe neither stops delivery nor leaves data that fails again at exit.
+GOODBYE: Final = 1.0
+"""Seconds in which the last lines must be written."""
+
+
+class LogHandler(logging.Handler):
+    """Writes lines to a file descriptor, in a thread. A line that cannot be written is counted and forgotten.
+
+    So neither a full disk, nor a closed pipe, nor one whose reader sleeps stops delivery.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -38,14 +47,40 @@ class LogHandler(logging.Handler):
         self.descriptor = descriptor
         self.lost = 0
         """Lines that could not be written."""
+        self._counting = threading.Lock()
+        self._lines: Queue[bytes] = Queue(QUEUE)
+        self._writer: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one line, or counts it as lost; never raises."""
+        """Hands over one line, or counts it as lost; never raises, never waits."""
         try:
             line = (self.format(record) + "\n").encode(errors="backslashreplace")
-            while line:
-                line = line[os.write(self.descriptor, line) :]
+            self._lines.put_nowait(line)
+            if self._writer is None:
+                # A daemon thread: it may hang in its write, and must not keep the process from ending.
+                self._writer = threading.Thread(target=self._write_lines, name="log", daemon=True)
+                self._writer.start()
         except Exception:
+            self._lose()
+
+    def flush(self) -> None:
+        """Waits until the lines so far are written; not for ever. `logging` calls it when the process ends."""
+        with self._lines.all_tasks_done:
+            self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, GOODBYE)
+
+    def _write_lines(self) -> None:
+        while True:
+            line = self._lines.get()
+            try:
+                while line:
+                    line = line[os.write(self.descriptor, line) :]
+            except OSError:
+                self._lose()
+            finally:
+                self._lines.task_done()
+
+    def _lose(self) -> None:
+        with self._counting:
             self.lost += 1
 
 

@@ -26,11 +26,15 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self.handler: LogHandler | None = None
 
     def configure(self, level: str = "info", style: str = "json") -> LogHandler:
-        return configure(level, style, self.descriptor)
+        self.handler = configure(level, style, self.descriptor)
+        return self.handler
 
     def text(self) -> str:
+        if self.handler:
+            self.handler.flush()
         return self.path.read_text()
 
     def lines(self) -> list[dict[str, object]]:
@@ -186,6 +190,7 @@ PROGRAM = textwrap.dedent(
             print("leaked", end.recv(100))
         except BlockingIOError:
             pass
+    handler.flush()
     print("lost", handler.lost)
     """
 )
@@ -211,6 +216,32 @@ def test_a_log_whose_reader_has_gone_is_counted_and_the_program_goes_on() -> Non
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writer, text=True, timeout=30, check=False)
     os.close(writer)
     assert (done.returncode, done.stdout) == (0, "lost 4\n")
+
+
+STALLED = textwrap.dedent(
+    """
+    import time
+    import structlog
+    from outboxd.telemetry.logs import QUEUE, configure
+
+    handler = configure("info", "json")
+    began = time.monotonic()
+    for number in range(2 * QUEUE):
+        structlog.get_logger("outboxd").info("line", number=number, text="x" * 500)
+    print("patient", time.monotonic() - began < 5)
+    print("lost", handler.lost >= QUEUE / 2)
+    """
+)
+
+
+def test_a_log_whose_reader_sleeps_stops_nobody() -> None:
+    """A pipe that is full takes no more: lines wait, then are counted; and the program ends."""
+    reader, writer = os.pipe()
+    command = [sys.executable, "-c", STALLED]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writer, text=True, timeout=30, check=False)
+    os.close(writer)
+    os.close(reader)
+    assert (done.returncode, done.stdout) == (0, "patient True\nlost True\n")
 
 
 def test_logs_go_to_standard_error() -> None:
