@@ -4,14 +4,17 @@ import asyncio
 import gc
 import os
 from functools import partial
+from typing import Final
 
 import click
 import structlog
 
 from outboxd import __version__, eventloop, systemd
+from outboxd.backoff import Backoff
 from outboxd.cli.options import config_options
 from outboxd.composition import open_source, sink_factory
 from outboxd.config.settings import Settings
+from outboxd.errors import OutboxdError
 from outboxd.health.server import HealthServer
 from outboxd.pulse import Pulse
 from outboxd.supervisor import Supervisor
@@ -19,6 +22,9 @@ from outboxd.telemetry import logs
 from outboxd.telemetry.exposition import Telemetry
 
 log = structlog.get_logger(__name__)
+
+LISTEN: Final = Backoff(base=0.2, max=5.0, jitter=0.3)
+"""How a port that is in use is asked for again: at a restart, by the daemon that is about to end."""
 
 
 @click.command("run")
@@ -69,15 +75,32 @@ async def serve(settings: Settings, telemetry: Telemetry, guards: eventloop.Guar
         paused=supervisor.paused_topics,
     )
     log.info("daemon.starting", version=__version__, pid=os.getpid(), sources=sorted(settings.sources))
-    watchdog = asyncio.create_task(systemd.feed_watchdog(pulse))
+    aside = [asyncio.create_task(systemd.feed_watchdog(pulse))]
+    if settings.http.enabled:
+        aside.append(asyncio.create_task(_listen(health, settings.http.host)))
     try:
-        if settings.http.enabled:
-            await health.start()
-            log.info("http.listening", host=settings.http.host, port=health.port)
         systemd.notify(ready=True)
         await supervisor.run()
         log.info("daemon.stopped")
     finally:
+        for task in aside:
+            task.cancel()
+        await asyncio.gather(*aside, return_exceptions=True)
         await health.stop()
-        watchdog.cancel()
         await asyncio.to_thread(telemetry.shutdown)
+
+
+async def _listen(health: HealthServer, host: str) -> None:
+    """Until the address can be had: delivery does not wait for it."""
+    failures = 0
+    while True:
+        try:
+            await health.start()
+        except OutboxdError as error:
+            failures += 1
+            if failures == 1:
+                log.error("http.unavailable", reason=str(error))
+            await asyncio.sleep(LISTEN.delay(failures))
+        else:
+            log.info("http.listening", host=host, port=health.port)
+            return

@@ -17,6 +17,10 @@ TURN: Final = 120.0
 """Seconds that one turn of a worker may take before it counts as stuck: every wait within it has a shorter bound."""
 
 
+REMINDER: Final = 60.0
+"""Seconds between two log lines about a worker that goes on failing."""
+
+
 class Worker(Protocol):
     """A job that is done again and again."""
 
@@ -62,6 +66,7 @@ class Loop:
         self._log = log.bind(source=source, worker=worker.name)
         self._wake = asyncio.Event()
         self._failures = 0
+        self._reported_at: float | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -98,7 +103,9 @@ class Loop:
             return self._backoff.base
         except Exception as error:
             return self._failed(error, expected=False)
-        self._failures = 0
+        if self._reported_at is not None:
+            self._log.info("worker.recovered", failures=self._failures)
+        self._failures, self._reported_at = 0, None
         self._watch.reached(self._worker.name)
         return delay
 
@@ -106,10 +113,17 @@ class Loop:
         self._failures += 1
         self._metrics.worker_failed(self._worker.name)
         if not expected:
-            self._log.error("worker.failed", failures=self._failures, exc_info=error)
+            self._report(error)
         else:
             self._watch.lost(self._worker.name, str(error))
         return self._backoff.delay(self._failures)
+
+    def _report(self, error: Exception) -> None:
+        """The first failure of a row at once, then one a minute: the others would say the same."""
+        now = asyncio.get_running_loop().time()
+        if self._reported_at is None or now - self._reported_at >= REMINDER:
+            self._reported_at = now
+            self._log.error("worker.failed", failures=self._failures, exc_info=error)
 
     async def _rest(self, seconds: float) -> None:
         """Until the time has passed or somebody wakes it; always lets the others run."""
