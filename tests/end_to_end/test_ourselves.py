@@ -158,11 +158,11 @@ def test_a_port_that_stays_in_use_does_not_delay_the_end(daemon: StartDaemon, de
 
 
 def test_clients_that_never_read_or_never_ask(daemon: StartDaemon, delivers: Callable[[], None]) -> None:
-    """A hundred of each: they wait for themselves."""
+    """Fifty of each: they wait for themselves."""
     running = daemon()
     port = running.wait_for("http.listening")["port"]
     with ExitStack() as stack:
-        for number in range(200):
+        for number in range(100):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
             client.setblocking(False)
             if number % 2:
