@@ -34,8 +34,9 @@ class Event(NamedTuple):
     aggregate_type: str
     aggregate_id: str
     topic: str
-    payload: str | None
-    """The JSON text as stored; None while it is not loaded (see `payload_bytes`)."""
+    payload: bytes | None
+    """The JSON text as stored, in UTF-8; None while it is not loaded (see `payload_bytes`). Bytes, because that is what
+    is sent: a text would be a copy, of four times the size where it holds a single wide character."""
     payload_bytes: int
     """0 where payload and headers were loaded with the row, else their length in bytes."""
     headers: str | None

@@ -122,8 +122,8 @@ class EventReader(Protocol):
     async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> list[Event]:
         """The first `limit` deliverable events of the lanes by (lane, id); large payloads and headers are left out."""
 
-    async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[str, str | None]]:
-        """The payloads and headers of these rows, by id."""
+    async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
+        """The payloads and headers of these rows, by id; None for a payload that the database cannot send."""
 
     async def standing(self, lanes: Sequence[int], cut_lane: int | None) -> Standing:
         """What stands in the way of events just read from these lanes, the last of them cut by the limit or not."""

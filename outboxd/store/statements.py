@@ -41,7 +41,7 @@ class Statements:
         small = f"{stored}(payload) + COALESCE({stored}(headers), 0) <= {inline_bytes}"
         self._columns = (
             "id, lane, event_id, event_type, aggregate_type, aggregate_id, topic, "
-            f"IF({small}, payload, NULL), IF({small}, 0, LENGTH(payload) + COALESCE(LENGTH(headers), 0)), "
+            f"IF({small}, CAST(payload AS BINARY), NULL), IF({small}, 0, LENGTH(payload) + COALESCE(LENGTH(headers), 0)), "
             f"IF({small}, headers, NULL), trace_id, span_id, attempt_count, "
             "COALESCE(TIMESTAMPDIFF(MICROSECOND, created_at, NOW(6)), 0)"
         )
@@ -63,7 +63,7 @@ class Statements:
 
     def payloads(self, ids: Iterable[int]) -> str:
         """The payloads and headers that `read` left out."""
-        return f"SELECT id, payload, headers FROM {self.events} WHERE id IN ({integers(ids)})"
+        return f"SELECT id, CAST(payload AS BINARY), headers FROM {self.events} WHERE id IN ({integers(ids)})"
 
     def signatures(self, lanes: Iterable[int]) -> str:
         """The signature of what blocks, by status and lane; from the indexes alone. A row that moves from the one
@@ -276,9 +276,9 @@ class Statements:
         )
 
     def lock_failed(self, ids: Iterable[int]) -> str:
-        """Holds rows in error until the end of the transaction, with the reasons they carry."""
+        """Holds rows in error until the end of the transaction, with the beginning of the reasons they carry."""
         return (
-            f"SELECT id, last_error, topic, event_type FROM {self.events} WHERE id IN ({integers(ids)}) "
+            f"SELECT id, LEFT(last_error, 100), topic, event_type FROM {self.events} WHERE id IN ({integers(ids)}) "
             f"AND status = {Status.ERROR:d} FOR UPDATE"
         )
 

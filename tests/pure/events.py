@@ -15,7 +15,7 @@ def an_event(event_id: int = 1, *, aggregate: str = "a", lane: int = 0, **change
         aggregate_type="order",
         aggregate_id=aggregate,
         topic="orders",
-        payload='{"n": 1}',
+        payload=b'{"n": 1}',
         payload_bytes=0,
         headers=None,
         trace_id=None,

@@ -17,7 +17,7 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 def test_a_record_carries_key_value_and_the_columns_as_headers() -> None:
     """The payload goes out as it stands in the table."""
-    made = record(an_event(7, aggregate="order-é", payload='{"b": 1,  "a": "\\u00e9"}'), LIMIT)
+    made = record(an_event(7, aggregate="order-é", payload=b'{"b": 1,  "a": "\\u00e9"}'), LIMIT)
     assert (made.key, made.value) == ("order-é".encode(), b'{"b": 1,  "a": "\\u00e9"}')
     assert made.headers == [
         ("event_id", b"00000000-0000-0000-0000-000000000007"),
@@ -85,7 +85,7 @@ def test_a_number_in_the_headers_goes_out_as_it_is_written(number: str) -> None:
 @pytest.mark.parametrize(("size", "fits"), [(1000, True), (1_048_000, True), (1_048_576, False), (2_000_000, False)])
 def test_a_record_that_is_too_large_is_refused_here(size: int, fits: bool) -> None:
     """With key, headers and overhead counted in."""
-    event = an_event(payload="x" * size)
+    event = an_event(payload=b"x" * size)
     if fits:
         assert len(record(event, LIMIT).value) == size
         return
@@ -117,6 +117,6 @@ def test_topic_names_are_checked_as_kafka_does(topic: str, problem: str | None) 
 
 def test_a_line_of_the_stdout_sink_is_json() -> None:
     """With the payload within it as it was stored."""
-    parsed: dict[str, Any] = json.loads(line(an_event(payload='{"big": 12345678901234567890}', headers='{"a": "b"}')))
+    parsed: dict[str, Any] = json.loads(line(an_event(payload=b'{"big": 12345678901234567890}', headers='{"a": "b"}')))
     assert parsed["payload"] == {"big": 12345678901234567890}
     assert (parsed["key"], parsed["topic"], parsed["headers"]) == ("a", "orders", {"a": "b"})

@@ -62,7 +62,7 @@ def traceparent(trace_id: str, span_id: str) -> str | None:
 def record(event: Event, max_bytes: int) -> Record:
     """The record of an event whose payload is loaded. Raises UnfitEventError."""
     key = event.aggregate_id.encode()
-    value = (event.payload or "").encode()
+    value = event.payload or b""
     headers: list[Header] = [
         ("event_id", event.event_id.encode()),
         *_type_headers(event.event_type, event.aggregate_type),

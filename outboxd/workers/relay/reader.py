@@ -24,6 +24,12 @@ KILLER = Failure(
 
 NOTHING_STANDS: Final = Standing({}, cut_lane_dated=False)
 
+UNREADABLE = Failure(
+    FailureKind.PERMANENT,
+    "payload_unreadable",
+    "column payload has more bytes than the database sends; raise its max_allowed_packet, then requeue the event",
+)
+
 in_order = attrgetter("lane", "id")
 
 
@@ -182,6 +188,8 @@ class BatchReader:
             loaded = await self._.reader.load_payloads(missing)
             # A row that is gone by now was deleted by somebody: there is nothing to deliver.
             taken = [_complete(event, loaded) for event in taken if event.payload is not None or event.id in loaded]
+            failed += [(event, UNREADABLE) for event in taken if event.payload is None]
+            taken = [event for event in taken if event.payload is not None]
         return taken, failed, cut
 
     async def _take_care(self, batch: Batch) -> None:
@@ -244,7 +252,7 @@ class BatchReader:
         return transition.status is Status.ERROR
 
 
-def _complete(event: Event, loaded: Mapping[int, tuple[str, str | None]]) -> Event:
+def _complete(event: Event, loaded: Mapping[int, tuple[bytes | None, str | None]]) -> Event:
     if event.payload is not None:
         return event
     payload, headers = loaded[event.id]

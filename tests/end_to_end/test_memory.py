@@ -1,0 +1,108 @@
+"""The daemon's memory has a bound, whatever the backlog and the sizes of its rows."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.conftest import Database
+from tests.end_to_end.checker import consume
+from tests.end_to_end.daemon import Daemon, until
+from tests.servers.kafka import Kafka
+
+Count = Callable[..., int]
+StartDaemon = Callable[..., Daemon]
+NewTopic = Callable[..., str]
+
+BOUND = 150 * 2**20
+
+DIGITS = "(SELECT 0 AS d UNION ALL " + " UNION ALL ".join(f"SELECT {digit}" for digit in range(1, 10)) + ")"
+NUMBERS = "(SELECT " + " + ".join(f"{10**place} * t{place}.d" for place in range(6)) + " AS n FROM " + ", ".join(
+    f"{DIGITS} AS t{place}" for place in range(6)
+) + ") AS numbers"
+
+
+class Rows(NamedTuple):
+    """So many rows, of as many aggregates; payload and headers are SQL expressions."""
+
+    count: int
+    payload: str = "'{}'"
+    headers: str = "NULL"
+    status: int = 0
+    last_error: str = "NULL"
+
+
+def text(size: int, *, wide: bool = False) -> str:
+    """A JSON text of so many bytes; one wide character makes Python keep four bytes for each of them."""
+    return f"CONCAT('\"', REPEAT('x', {size}), {wide:d} AND '', '\"')".replace("0 AND ''", "''").replace(
+        "1 AND ''", "'\N{GRINNING FACE}'"
+    )
+
+
+def fill(database: Database, topic: str, backlog: Sequence[Rows]) -> None:
+    """By the server itself, which is quick."""
+    with database.connect() as connection, connection.cursor() as cursor:
+        for number, rows in enumerate(backlog):
+            cursor.execute(
+                "INSERT INTO outbox_events (event_id, event_type, aggregate_type, aggregate_id, topic, payload, "
+                "headers, status, next_attempt_at, last_error) "
+                f"SELECT UUID(), 'changed', 'order', CONCAT('{number}-', n), %s, {rows.payload}, {rows.headers}, "
+                f"{rows.status}, IF({rows.status} = 2, '2037-01-01', NULL), {rows.last_error} "
+                f"FROM {NUMBERS} WHERE n < {rows.count}",
+                (topic,),
+            )
+
+
+def peak(daemon: Daemon) -> int:
+    """The most that it ever held, in bytes."""
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+HEADER = "CONCAT('{\"a\": ', " + text(900_000) + ", '}')"
+
+BACKLOGS = {
+    "large and small": (Rows(200, text(1_000_000)), Rows(20_000, text(300))),
+    "900 KB": (Rows(200, text(900_000)),),
+    "900 KB, wide": (Rows(200, text(900_000, wide=True)),),
+    "just small enough to be read with their rows": (Rows(5000, text(8200, wide=True)),),
+    "large headers": (Rows(200, headers=HEADER), Rows(5000, headers=HEADER.replace("900000", "8000"))),
+}
+
+
+@pytest.mark.parametrize("backlog", BACKLOGS.values(), ids=list(BACKLOGS))
+def test_large_rows(
+    outbox: Database, kafka: Kafka, topic: NewTopic, daemon: StartDaemon, count: Count, backlog: Sequence[Rows]
+) -> None:
+    """Everything is delivered."""
+    name = topic(6)
+    fill(outbox, name, backlog)
+    total = sum(rows.count for rows in backlog)
+    running = daemon()
+    until(lambda: count("status = 1") == total, "everything is sent", patience=90)
+    print(f"peak: {peak(running) / 2**20:.0f} MB")
+    assert peak(running) < BOUND
+    assert len(consume(kafka.bootstrap, name)) == total
+
+
+def test_long_reasons_of_dead_letters(outbox: Database, daemon: StartDaemon, count: Count) -> None:
+    """What another dispatcher wrote may be long: 64 KB a row, and a thousand rows at once."""
+    fill(outbox, "orders", [Rows(3000, status=3, last_error="REPEAT('x', 65000)")])
+    running = daemon()
+    until(lambda: count(table="outbox_deadletters") == 3000, "all are moved")
+    print(f"peak: {peak(running) / 2**20:.0f} MB")
+    assert peak(running) < BOUND
+
+
+def test_many_blocked_aggregates(
+    outbox: Database, kafka: Kafka, topic: NewTopic, daemon: StartDaemon, count: Count
+) -> None:
+    """300,000 of them wait; the events of others pass."""
+    name = topic(6)
+    fill(outbox, name, [Rows(300_000, status=2), Rows(5000)])
+    running = daemon()
+    until(lambda: count("status = 1") == 5000, "the others are sent", patience=60)
+    print(f"peak: {peak(running) / 2**20:.0f} MB")
+    assert peak(running) < BOUND
+    assert count("status = 2") == 300_000
