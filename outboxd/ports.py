@@ -201,8 +201,9 @@ class LeaseStore(Protocol):
     async def register(self, instance: str, name: str | None, ttl: float) -> None:
         """Inserts the instance. Raises LeaseLostError when a live one has this name."""
 
-    async def renew(self, instance: str, ttl: float) -> None:
-        """Extends the lease by `ttl` seconds from now. Raises LeaseLostError once it has ended."""
+    async def renew(self, instance: str, ttl: float, report: str) -> None:
+        """Extends the lease by `ttl` seconds from now, and leaves a report (a JSON object as text) for operators.
+        Raises LeaseLostError once it has ended."""
 
     async def evict_expired(self, instance: str) -> list[str]:
         """Deletes the rows of expired instances and frees their lanes as suspect, in one transaction."""

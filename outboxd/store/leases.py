@@ -41,15 +41,15 @@ class MySqlLeaseStore:
 
         await self._session.run(work)
 
-    async def renew(self, instance: str, ttl: float) -> None:
+    async def renew(self, instance: str, ttl: float, report: str) -> None:
         """One update, which a lease that has ended refuses."""
 
         def work(connection: Connection) -> None:
             renewed = changed_rows(
                 connection,
-                f"UPDATE {self._instances} SET expires_at = NOW(6) + INTERVAL %s MICROSECOND "
+                f"UPDATE {self._instances} SET expires_at = NOW(6) + INTERVAL %s MICROSECOND, report = %s "
                 "WHERE id = %s AND expires_at > NOW(6)",
-                (microseconds(ttl), instance),
+                (microseconds(ttl), report, instance),
             )
             if not renewed:
                 raise LeaseLostError(f"the lease of instance {instance} has ended")

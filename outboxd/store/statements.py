@@ -17,6 +17,17 @@ SIGNATURE: Final = "lane, COUNT(*), CAST(SUM(id) AS SIGNED), BIT_XOR(id)"
 _UNKNOWN: Final = f"(status < {min(Status):d} OR status > {max(Status):d})"
 
 
+def within(lanes: Iterable[int]) -> str:
+    """The condition for the lanes; where they follow on each other, one range instead of many.
+
+    It matters where a dump keeps dead rows in the index: each range may walk over those of all lanes behind it.
+    """
+    ordered = sorted(lanes)
+    if len(ordered) > 1 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"lane BETWEEN {int(ordered[0])} AND {int(ordered[-1])}"
+    return f"lane IN ({integers(ordered)})"
+
+
 def integers(values: Iterable[int]) -> str:
     """`1,2,3`: safe to stand in a statement, because everything in it was an int."""
     return ",".join(map(str, map(int, values)))
@@ -41,7 +52,8 @@ class Statements:
         small = f"{stored}(payload) + COALESCE({stored}(headers), 0) <= {inline_bytes}"
         self._columns = (
             "id, lane, event_id, event_type, aggregate_type, aggregate_id, topic, "
-            f"IF({small}, CAST(payload AS BINARY), NULL), IF({small}, 0, LENGTH(payload) + COALESCE(LENGTH(headers), 0)), "
+            f"IF({small}, CAST(payload AS BINARY), NULL), "
+            f"IF({small}, 0, LENGTH(payload) + COALESCE(LENGTH(headers), 0)), "
             f"IF({small}, headers, NULL), trace_id, span_id, attempt_count, "
             "COALESCE(TIMESTAMPDIFF(MICROSECOND, created_at, NOW(6)), 0)"
         )
@@ -57,7 +69,7 @@ class Statements:
             condition += f"AND {topic} NOT IN ({', '.join(['%s'] * len(topics.without))}) "
         return (
             f"SELECT {self._columns} FROM {self._indexed} "
-            f"WHERE status = {Status.NEW:d} AND lane IN ({integers(lanes)}) {condition}"
+            f"WHERE status = {Status.NEW:d} AND {within(lanes)} {condition}"
             f"ORDER BY lane, next_attempt_at, id LIMIT {int(limit)}"
         )
 
@@ -68,18 +80,18 @@ class Statements:
     def signatures(self, lanes: Iterable[int]) -> str:
         """The signature of what blocks, by status and lane; from the indexes alone. A row that moves from the one
         table to the other changes nothing."""
-        within = f"lane IN ({integers(lanes)})"
+        condition = within(lanes)
         return (
-            f"SELECT {SIGNATURE} FROM {self._indexed} WHERE status IN ({self._blocking}) AND {within} "
-            f"GROUP BY status, lane UNION ALL {self._holding_signatures(within)}"
+            f"SELECT {SIGNATURE} FROM {self._indexed} WHERE status IN ({self._blocking}) AND {condition} "
+            f"GROUP BY status, lane UNION ALL {self._holding_signatures(condition)}"
         )
 
     def holding(self, lanes: Iterable[int]) -> str:
         """The signature of what holds, by lane: dead letters, and rows in error that may become such."""
-        within = f"lane IN ({integers(lanes)})"
+        condition = within(lanes)
         return (
-            f"SELECT {SIGNATURE} FROM {self._indexed} WHERE status = {Status.ERROR:d} AND {within} "
-            f"GROUP BY status, lane UNION ALL {self._holding_signatures(within)}"
+            f"SELECT {SIGNATURE} FROM {self._indexed} WHERE status = {Status.ERROR:d} AND {condition} "
+            f"GROUP BY status, lane UNION ALL {self._holding_signatures(condition)}"
         )
 
     def holding_rows(self, lane: int) -> str:
@@ -90,8 +102,8 @@ class Statements:
             f"SELECT id, aggregate_id, NULL, NULL FROM {self._holding} WHERE holds = 1 AND lane = {int(lane)}"
         )
 
-    def _holding_signatures(self, within: str) -> str:
-        return f"SELECT {SIGNATURE} FROM {self._holding} WHERE holds = 1 AND {within} GROUP BY holds, lane"
+    def _holding_signatures(self, condition: str) -> str:
+        return f"SELECT {SIGNATURE} FROM {self._holding} WHERE holds = 1 AND {condition} GROUP BY holds, lane"
 
     def dated(self, lane: int) -> str:
         """A row, if the lane has events that are new but carry a due time."""
@@ -102,11 +114,11 @@ class Statements:
 
     def blocked(self, lanes: Iterable[int]) -> str:
         """All that blocks in the lanes; of rows in error, topic and event type too."""
-        within = f"lane IN ({integers(lanes)})"
+        condition = within(lanes)
         return (
             f"SELECT id, lane, aggregate_id, IF(status = {Status.ERROR:d}, topic, NULL), event_type "
-            f"FROM {self._indexed} WHERE status IN ({self._blocking}) AND {within} UNION ALL "
-            f"SELECT id, lane, aggregate_id, NULL, event_type FROM {self._holding} WHERE holds = 1 AND {within}"
+            f"FROM {self._indexed} WHERE status IN ({self._blocking}) AND {condition} UNION ALL "
+            f"SELECT id, lane, aggregate_id, NULL, event_type FROM {self._holding} WHERE holds = 1 AND {condition}"
         )
 
     # --- settling

@@ -1,6 +1,7 @@
 """The crew of one source: all its workers around one set of books, started and stopped in order."""
 
 import asyncio
+import json
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,7 @@ from outboxd.workers.lease import Lease, LeaseKeeper
 from outboxd.workers.loop import DatabaseWatch, Loop, Worker
 from outboxd.workers.monitor import SinkMonitor
 from outboxd.workers.relay import Limits, Relay
+from outboxd.workers.relay.circuit import Circuit
 from outboxd.workers.relay.reader import Reading
 from outboxd.workers.release import HoldRelease
 from outboxd.workers.upkeep import (
@@ -39,6 +41,9 @@ RESTART: Final = Backoff(base=0.2, max=5.0, jitter=0.3)
 
 HEARTBEAT_RESTART: Final = Backoff(base=0.1, max=1.0, jitter=0.3)
 """A heartbeat has no time to lose."""
+
+MAX_CIRCUITS: Final = 50
+"""How many circuits a report has."""
 
 GOODBYE: Final = 5.0
 """Seconds that giving the lanes back may take; without a database, they expire."""
@@ -145,6 +150,7 @@ class Crew:
         self._heartbeat = Loop(self._keeper, pulse, metrics, source, backoff=HEARTBEAT_RESTART, watch=watch)
         self._relay.wake = reservations.released = self._loops[0].wake
         self._keeper.lanes_changed = self._wake_all
+        self._keeper.report = self._report
 
     def _wake_all(self) -> None:
         """Lanes have come or gone: everybody looks again."""
@@ -177,6 +183,28 @@ class Crew:
                 await self._keeper.leave()
         except (TimeoutError, OutboxdError) as error:
             self._log.warning("lease.not_returned", reason=str(error) or "no answer from the database in time")
+
+    def _report(self) -> str:
+        """What `outboxd status` shows of this instance."""
+        now = asyncio.get_running_loop().time()
+        circuits: list[tuple[str | None, Circuit]] = [(None, self._relay.circuit), *self._relay.topics.paused.items()]
+        events, size = self._relay.in_flight
+        return json.dumps(
+            {
+                "in_flight": events,
+                "in_flight_bytes": size,
+                "circuits": [
+                    {
+                        "topic": topic,
+                        "cause": circuit.cause.code,
+                        "reason": circuit.cause.text,
+                        "seconds": round(now - circuit.opened_at, 3),
+                    }
+                    for topic, circuit in circuits[:MAX_CIRCUITS]
+                    if circuit.cause is not None
+                ],
+            }
+        )
 
     def paused_topics(self) -> dict[str, str]:
         """The topics that are paused while the others go on, and why."""

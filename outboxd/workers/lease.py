@@ -38,7 +38,8 @@ class Lease:
 
     def extend(self, instance: str, until: float) -> None:
         """The database granted the lease; `until` counts from before it was asked."""
-        self.instance, self._until, self._lapsed = instance, until, False
+        self.instance, self._until = instance, until
+        self._lapsed = self._lapsed and not self.trusted
 
     def lapsed(self) -> bool:
         """Whether it has run out without having been ended; tells it once."""
@@ -88,6 +89,8 @@ class LeaseKeeper:
         self._instance_name = instance_name
         self.lanes_changed: Callable[[], None] = lambda: None
         """Called when lanes came or went."""
+        self.report: Callable[[], str] = lambda: "{}"
+        """What this instance says of itself, as a JSON object; operators see it."""
         self._member = False
         self._refused = False
         self._log = log.bind(source=source)
@@ -141,7 +144,7 @@ class LeaseKeeper:
     async def _renew(self) -> None:
         instance, asked = self._lease.instance, boottime()
         try:
-            await self._leases.renew(instance, self._ttl)
+            await self._leases.renew(instance, self._ttl, self.report())
         except LeaseLostError as error:
             self._drop(str(error))
             return

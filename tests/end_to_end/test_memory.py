@@ -18,9 +18,13 @@ NewTopic = Callable[..., str]
 BOUND = 150 * 2**20
 
 DIGITS = "(SELECT 0 AS d UNION ALL " + " UNION ALL ".join(f"SELECT {digit}" for digit in range(1, 10)) + ")"
-NUMBERS = "(SELECT " + " + ".join(f"{10**place} * t{place}.d" for place in range(6)) + " AS n FROM " + ", ".join(
-    f"{DIGITS} AS t{place}" for place in range(6)
-) + ") AS numbers"
+NUMBERS = (
+    "(SELECT "
+    + " + ".join(f"{10**place} * t{place}.d" for place in range(6))
+    + " AS n FROM "
+    + ", ".join(f"{DIGITS} AS t{place}" for place in range(6))
+    + ") AS numbers"
+)
 
 
 class Rows(NamedTuple):

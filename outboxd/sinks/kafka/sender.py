@@ -53,6 +53,9 @@ class SenderWatch:
         self._since: dict[int, float] = {}
         # The one place that every produce request passes.
         self.sender._send_produce_req = self._send
+        # aiokafka's own callback trips over the transaction that there is none of.
+        self.sender.sender_task.remove_done_callback(self.sender._fail_all)
+        self.sender.sender_task.add_done_callback(self._ended)
 
     async def _send(self, node_id: int, batches: dict[TopicPartition, Any]) -> None:
         if not self._permitted():
@@ -69,6 +72,11 @@ class SenderWatch:
             self._requests.discard(request)
             self.sender._in_flight.discard(node_id)
             self.sender._muted_partitions.difference_update(batches)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A sender that failed sends nothing any more: who waits for an answer has to know."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._producer._message_accumulator.fail_all(error)
 
     def may_retry(self, batch: Any, error: KafkaError) -> bool:
         """Whether a batch that met this error is tried again."""

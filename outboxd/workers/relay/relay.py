@@ -138,8 +138,13 @@ class Relay:
 
         task.add_done_callback(landed)
 
+    @property
+    def in_flight(self) -> tuple[int, int]:
+        """How many events are in flight, and the bytes of their payloads."""
+        return sum(len(batch.events) for batch in self._in_flight.values()), self._bytes
+
     def _observe(self) -> None:
-        self._metrics.in_flight(sum(len(batch.events) for batch in self._in_flight.values()), self._bytes)
+        self._metrics.in_flight(*self.in_flight)
 
     async def _carry(self, batch: Batch) -> None:
         """A batch from the read to its last write. Whatever happens, its lanes are released behind it."""
