@@ -120,7 +120,7 @@ class Inspector:
             instances=self._instances(),
             free_lanes=int(self._rows(f"SELECT COUNT(*) FROM `{self._names.lanes}` WHERE owner IS NULL")[0][0]),
             held=held,
-            held_aggregates=Count(aggregates, sum(count.number for count in waiting) > SCAN_LIMIT),
+            held_aggregates=Count(aggregates, sum(count.number + count.more for count in waiting) > SCAN_LIMIT),
             dead_letters=groups,
             dead_letters_total=Count(dead, dead >= SCAN_LIMIT),
         )
@@ -138,7 +138,8 @@ class Inspector:
         count = self._counted(self.count(status))
         if not count.number:
             return Backlog(count, None)
-        age = self._rows(self.oldest_retry() if status is Status.RETRY else self.oldest(status))[0][0]
+        found = self._rows(self.oldest_retry() if status is Status.RETRY else self.oldest(status))
+        age = found[0][0] if found else None
         return Backlog(count, None if age is None else int(age) / 1_000_000)
 
     def count(self, status: Status) -> str:
@@ -160,9 +161,12 @@ class Inspector:
         return f"SELECT TIMESTAMPDIFF(MICROSECOND, MIN(created_at), NOW(6)) FROM ({heads}) AS heads"
 
     def oldest_retry(self) -> str:
-        """The same for retries, which stand in the order of their due times."""
-        rows = f"SELECT created_at FROM {self._where(Status.RETRY)} LIMIT {SCAN_LIMIT}"
-        return f"SELECT TIMESTAMPDIFF(MICROSECOND, MIN(created_at), NOW(6)) FROM ({rows}) AS retries"
+        """The age of the retry with the smallest id: in the index they stand by their due times."""
+        ids = f"SELECT id FROM {self._where(Status.RETRY)} LIMIT {SCAN_LIMIT}"
+        return (
+            f"SELECT TIMESTAMPDIFF(MICROSECOND, created_at, NOW(6)) FROM `{self._names.events}` "
+            f"WHERE id = (SELECT MIN(id) FROM ({ids}) AS retries)"
+        )
 
     def _where(self, *statuses: Status) -> str:
         return f"{self._events} WHERE status IN ({integers(statuses)}) AND lane IN ({self._lanes})"
@@ -185,35 +189,49 @@ class Inspector:
     # --- held aggregates ----------------------------------------------------------------------------------------
 
     def _held(self) -> tuple[list[Held], int]:
-        top = self._rows(self.held())
+        """Those with the most waiting events, and how many there are."""
+        top: list[Any] = []
+        number = 0
+        for lane, rows in self._rows(self.blocking()):
+            if found := self._rows(self.held(lane, rows)):
+                top += found
+                number += int(found[0][3])
+        top = sorted(top, key=lambda row: (-row[1], row[2]))[:HELD_SHOWN]
         if not top:
             return [], 0
         ids = [row[2] for row in top]
         behind = {row[0]: row[1:] for row in [*self._rows(self.behind_dead(ids)), *self._rows(self.behind(ids))]}
         held = [
-            Held(bytes(aggregate).decode(), int(waiting), first, *behind[first])
+            Held(aggregate, int(waiting), first, *behind[first])
             for aggregate, waiting, first, _ in top
             if first in behind  # or it was delivered meanwhile
         ]
-        return held, int(top[0][3])
+        return held, number
 
-    def held(self) -> str:
-        """The aggregates in which retries wait behind a retry, a processing row or a dead letter with a smaller id.
+    def blocking(self) -> str:
+        """How many rows of each lane are in retry or processing; from the index alone."""
+        rows = f"SELECT lane FROM {self._where(Status.RETRY, Status.PROCESSING)} LIMIT {SCAN_LIMIT}"
+        return f"SELECT lane, COUNT(*) FROM ({rows}) AS blocking GROUP BY lane"
 
-        Each as: aggregate, how many wait, the smallest id, how many such aggregates there are.
+    def held(self, lane: int, rows: int) -> str:
+        """The aggregates of a lane whose retries wait behind a retry, a processing row or a dead letter before them.
+
+        Each as: aggregate, how many wait, the smallest id, how many such aggregates there are. Lane by lane, so that
+        the server's temporary tables stay small.
         """
-        # Byte by byte, whatever the collation: `Order-1` and `order-1` are two aggregates.
-        key = "CAST(CONVERT(aggregate_id USING utf8mb4) AS BINARY)"
-        rows = (
-            f"(SELECT {key} AS aggregate, id, status AS state FROM {self._where(Status.RETRY, Status.PROCESSING)} "
-            f"LIMIT {SCAN_LIMIT}) UNION ALL "
-            f"(SELECT {key}, id, {_DEAD} FROM `{self._names.dead_letters}` FORCE INDEX ({HOLDS_INDEX}) "
-            f"WHERE holds = 1 AND lane IN ({self._lanes}) LIMIT {SCAN_LIMIT})"
+        # Exactly, whatever the collation: `Order-1` and `order-1` are two aggregates, and so is one with a space behind
+        # it. (A binary key of this length would have the server make its temporary table on disk.)
+        key = "CONVERT(aggregate_id USING utf8mb4) COLLATE utf8mb4_bin"
+        blocking = (
+            f"(SELECT {key} AS aggregate, id, status AS state FROM {self._events} "
+            f"WHERE status IN ({Status.RETRY:d},{Status.PROCESSING:d}) AND lane = {int(lane)} LIMIT {int(rows)}) "
+            f"UNION ALL (SELECT {key}, id, {_DEAD} FROM `{self._names.dead_letters}` FORCE INDEX ({HOLDS_INDEX}) "
+            f"WHERE holds = 1 AND lane = {int(lane)} LIMIT {SCAN_LIMIT})"
         )
         retry = f"state = {Status.RETRY:d}"
         grouped = (
             f"SELECT aggregate, SUM({retry}) - (MIN(id) <=> MIN(IF({retry}, id, NULL))) AS waiting, MIN(id) AS first "
-            f"FROM ({rows}) AS blocking GROUP BY aggregate"
+            f"FROM ({blocking}) AS blocking GROUP BY aggregate, LENGTH(aggregate)"
         )
         return (
             f"SELECT aggregate, waiting, first, COUNT(*) OVER () FROM ({grouped}) AS grouped "
