@@ -10,6 +10,14 @@ from outboxd.config.types import format_duration
 from outboxd.store.inspection import Count, DeadGroup, Held, Inspection, Instance
 
 
+class _Total(NamedTuple):
+    """A number that belongs to a section: the word of its own line, and what the table's title calls it."""
+
+    word: str
+    label: str
+    number: Callable[[Inspection], str]
+
+
 class _Section(NamedTuple):
     """A table of the terminal; elsewhere its lines begin with the word."""
 
@@ -17,20 +25,33 @@ class _Section(NamedTuple):
     title: str
     columns: tuple[str, ...]
     rows: Callable[[Inspection], Iterator[Sequence[Any]]]
+    total: _Total | None = None
 
 
 def show(name: str, found: Inspection) -> None:
     """Prints it."""
-    if not on_terminal():
+    if on_terminal():
+        click.echo(f"source {name} at {_time(found.at)}")
+    else:
         fields("source", name, found.at)
-        for section in SECTIONS:
-            for row in section.rows(found):
-                fields(section.word, *row)
-        return
-    click.echo(f"source {name} at {_time(found.at)}")
     for section in SECTIONS:
-        if rows := list(section.rows(found)):
-            table(section.columns, rows, section.title)
+        (_draw if on_terminal() else _write)(section, found)
+
+
+def _write(section: _Section, found: Inspection) -> None:
+    for row in section.rows(found):
+        fields(section.word, *row)
+    if section.total:
+        fields(section.total.word, section.total.number(found))
+
+
+def _draw(section: _Section, found: Inspection) -> None:
+    number = section.total.number(found) if section.total else "0"
+    title = f"{section.title} ({section.total.label}: {number})" if section.total else section.title
+    if rows := list(section.rows(found)):
+        table(section.columns, rows, title)
+    elif number != "0":
+        click.echo(title)
 
 
 def _events(found: Inspection) -> Iterator[Sequence[Any]]:
@@ -43,8 +64,6 @@ def _instances(found: Inspection) -> Iterator[Sequence[Any]]:
         lease = f"{one.lease_seconds:.0f}s" if one.lease_seconds > 0 else "expired"
         in_flight = one.report.get("in_flight")
         yield one.id, one.name, one.host, one.pid, one.version, _time(one.started_at), lease, one.lanes, in_flight
-    if found.free_lanes:
-        yield "nobody", None, None, None, None, None, None, found.free_lanes, None
 
 
 def _circuits(found: Inspection) -> Iterator[Sequence[Any]]:
@@ -65,8 +84,6 @@ def circuits(found: Inspection) -> Iterator[tuple[Instance, dict[str, Any]]]:
 
 
 def _held(found: Inspection) -> Iterator[Sequence[Any]]:
-    if found.held_aggregates.number:
-        yield "aggregates", _count(found.held_aggregates), None, None, None, None, None
     for one in found.held:
         error = shortened(printable(one.last_error))
         yield one.aggregate_id, one.waiting, one.behind, one.kind, _time(one.since), _time(one.due_at), error
@@ -75,7 +92,6 @@ def _held(found: Inspection) -> Iterator[Sequence[Any]]:
 def _dead_letters(found: Inspection) -> Iterator[Sequence[Any]]:
     for group in found.dead_letters:
         yield group.reason, group.letters, group.holding, _time(group.newest_at)
-    yield "total", _count(found.dead_letters_total), None, None
 
 
 SECTIONS: Final = (
@@ -85,10 +101,23 @@ SECTIONS: Final = (
         "Instances",
         ("instance", "name", "host", "pid", "version", "started", "lease", "lanes", "in flight"),
         _instances,
+        _Total("free_lanes", "free lanes", lambda found: str(found.free_lanes)),
     ),
     _Section("paused", "Paused", ("instance", "topic", "cause", "for", "reason"), _circuits),
-    _Section("held", "Held aggregates", ("aggregate", "waiting", "behind", "which is", "since", "due", "error"), _held),
-    _Section("dead_letters", "Dead letters", ("reason", "dead letters", "holding", "newest"), _dead_letters),
+    _Section(
+        "held",
+        "Held aggregates",
+        ("aggregate", "waiting", "behind", "which is", "since", "due", "error"),
+        _held,
+        _Total("held_total", "in all", lambda found: _count(found.held_aggregates)),
+    ),
+    _Section(
+        "dead_letters",
+        "Dead letters",
+        ("reason", "dead letters", "holding", "newest"),
+        _dead_letters,
+        _Total("dead_letters_total", "in all", lambda found: _count(found.dead_letters_total)),
+    ),
 )
 
 

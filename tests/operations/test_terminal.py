@@ -86,6 +86,6 @@ def test_tables(outbox: Database, sql: Sql) -> None:
     assert "╭" in terminal.said
     terminal = Terminal(outbox, "status")
     assert terminal.end() == 0
-    for title in ("Events", "Instances", "Dead letters"):
+    for title in ("Events", "Instances (free lanes: 64)", "Dead letters (in all: 1)"):
         assert title in terminal.said
     assert "Held aggregates" not in terminal.said
