@@ -133,6 +133,10 @@ class Bench:
             f"AND lane IN ({','.join(map(str, LANES))}) AND next_attempt_at IS NULL AND id >= {low}"
         )
 
+    def fresh_by_key(self, low: int) -> str:
+        """The same by the primary key, in which nothing is dead as long as rows are kept."""
+        return f"SELECT DISTINCT lane FROM outbox_events FORCE INDEX (PRIMARY) WHERE id >= {low} AND status = 0"
+
     def top(self) -> int:
         """Behind the newest id."""
         return int(self._run("SELECT COALESCE(MAX(id), 0) + 1 FROM outbox_events")[0][0])
@@ -200,6 +204,7 @@ class Bench:
         self.time("idle: read, lanes as one range", self.ranged())
         self.time("idle: read, bounded", self.bounded(low))
         self.time("idle: lanes with something behind the bound", self.fresh_lanes(low))
+        self.time("idle: lanes with something behind an id, by the primary key", self.fresh_by_key(low))
         self.time("signatures", self._statements.signatures(LANES))
         self.insert(FEW)
         fresh = [row[0] for row in self._run(self.fresh_lanes(low))]
@@ -209,6 +214,11 @@ class Bench:
         self.time(
             f"{FEW} new: lanes behind the bound ({len(fresh)}), then a full read of them",
             self.fresh_lanes(low),
+            self._statements.read(fresh, BATCH),
+        )
+        self.time(
+            f"{FEW} new: lanes behind an id by the primary key ({len(fresh)}), then a full read of them",
+            self.fresh_by_key(low),
             self._statements.read(fresh, BATCH),
         )
         self.settle()

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,3 +180,16 @@ def clock(pytestconfig: pytest.Config, tmp_path: Path) -> Clock:
     except UnavailableError as reason:
         _unavailable(pytestconfig, FAKETIME, str(reason))
         raise
+
+
+@pytest.fixture
+def small_disk(pytestconfig: pytest.Config, tmp_path: Path) -> Iterator[Path]:
+    """An empty file system of 400 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", str(disk)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        _unavailable(pytestconfig, "a full disk", f"tmpfs cannot be mounted ({done.stderr.strip()}); run as root")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -25,7 +25,7 @@ READ_ONLY: Final = frozenset({1290, 1792})
 
 SESSION: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    "SET SESSION time_zone='+00:00', innodb_lock_wait_timeout=10, lock_wait_timeout=30, sql_safe_updates=0, "
+    "SET SESSION time_zone='+00:00', sql_safe_updates=0, "
     "sql_mode='STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'"
     # MariaDB checks that a payload is JSON, unless told not to: a row that was written so could never be settled.
     "/*M!100201 , check_constraint_checks=0 */",
@@ -38,6 +38,9 @@ class ConnectOptions:
 
     connect_timeout: float = 10.0
     read_timeout: float = 30.0
+    lock_wait: float = 10.0
+    """How long a statement waits for the locks of others, at most; less than `read_timeout`, so that none is left
+    behind in the server."""
     wait_timeout: float | None = None
     """After so much silence the server ends the connection, and with it the locks of a client that is frozen."""
     tls: str = "preferred"
@@ -97,14 +100,16 @@ def open_engine(url: str, options: ConnectOptions | None = None) -> Engine:
             f"pip install 'outboxd[{parsed.get_driver_name()}]', or write mysql+pymysql://"
         ) from error
     event.listen(engine, "handle_error", _read_only_is_disconnect)
-    event.listen(engine, "connect", _session_preparer(options.wait_timeout))
+    event.listen(engine, "connect", _session_preparer(options))
     return engine
 
 
-def _session_preparer(wait_timeout: float | None) -> Callable[[Any, Any], None]:
-    statements = list(SESSION)
-    if wait_timeout is not None:
-        statements.append(f"SET SESSION wait_timeout={max(1, round(wait_timeout))}")
+def _session_preparer(options: ConnectOptions) -> Callable[[Any, Any], None]:
+    lock_wait = max(1, round(min(options.lock_wait, options.read_timeout - 1)))
+    variables = {"innodb_lock_wait_timeout": lock_wait, "lock_wait_timeout": lock_wait}
+    if options.wait_timeout is not None:
+        variables["wait_timeout"] = max(1, round(options.wait_timeout))
+    statements = [*SESSION, "SET SESSION " + ", ".join(f"{name}={value}" for name, value in variables.items())]
 
     def prepare(connection: Any, _record: Any) -> None:
         if isinstance(getattr(connection, "_rfile", None), io.BufferedReader):

@@ -22,11 +22,14 @@ ACCOUNT = "daemon"
 class SteadfastWriter(threading.Thread):
     """Writes small transactions through any fault. A transaction whose end it did not hear is looked up."""
 
-    def __init__(self, connect: Callable[[], "pymysql.Connection[Any]"], topic: str, name: str) -> None:
+    def __init__(
+        self, connect: Callable[[], "pymysql.Connection[Any]"], topic: str, name: str, size: int = 200
+    ) -> None:
         super().__init__(daemon=True)
         self._connect = connect
         self._topic = topic
         self._prefix = name
+        self._size = size
         self._stopping = threading.Event()
         self.ledger = Ledger()
         self.failures = 0
@@ -37,7 +40,7 @@ class SteadfastWriter(threading.Thread):
         while not self._stopping.wait(0.003):
             numbers = self.ledger.numbers.copy()
             names = [f"{self._prefix}-{dice.randrange(50)}" for _ in range(dice.randint(1, 5))]
-            rows = [self.ledger.row(name, self._topic) for name in names]
+            rows = [self.ledger.row(name, self._topic, size=self._size) for name in names]
             try:
                 connection.begin()
                 with connection.cursor() as cursor:

@@ -3,21 +3,31 @@
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import pymysql
 import pytest
 from sqlalchemy.engine import make_url
 
+from outboxd.model import TableNames
+from outboxd.store.migrator import Migrator
 from tests.conftest import Database
+from tests.end_to_end.application import Ledger, insert
 from tests.end_to_end.daemon import Daemon, until
 from tests.end_to_end.steadfast import ACCOUNT, Load, SteadfastWriter, threads
+from tests.servers.cache import UnavailableError
 from tests.servers.kafka import Kafka
+from tests.servers.mariadb import MariaDB
+from tests.servers.mysql import MySQL
 from tests.servers.proxy import Proxy
 from tests.servers.sql import SqlServer
 
 NewTopic = Callable[..., str]
 StartDaemon = Callable[..., Daemon]
+
+PROMOTE = "UPDATE `outbox_events` SET status = 0, next_attempt_at = NULL%"
 
 
 @pytest.fixture
@@ -152,12 +162,15 @@ def test_no_connection_is_to_be_had(limited: SqlServer, load: Load, work: StartD
     with ExitStack() as idle, limited.connect() as control, control.cursor() as cursor:
         cursor.execute(limit)
         try:
+            refused: set[int] = set()
             end = time.monotonic() + 20
-            while not any(f"database: {code} " in line.get("reason", "") for line in daemon.log):
+            while daemon.get("/readyz").status_code == 200:
                 assert time.monotonic() < end, f"the daemon was not refused: {daemon.log[-5:]}"
-                with suppress(pymysql.Error):
+                try:
                     while True:
                         idle.enter_context(limited.connect(user=ACCOUNT))
+                except pymysql.Error as error:
+                    refused.add(error.args[0])
                 # Those of the daemon are the ones that have chosen the database.
                 cursor.execute(
                     "SELECT id FROM information_schema.processlist WHERE user = %s AND db = %s",
@@ -166,6 +179,7 @@ def test_no_connection_is_to_be_had(limited: SqlServer, load: Load, work: StartD
                 for (connection,) in cursor.fetchall():
                     with suppress(pymysql.OperationalError):
                         cursor.execute(f"KILL {connection}")
+            assert refused == {code}
         finally:
             cursor.execute(no_limit)
     load.until_more_is_sent()
@@ -173,7 +187,7 @@ def test_no_connection_is_to_be_had(limited: SqlServer, load: Load, work: StartD
 
 
 @pytest.mark.parametrize("executed", [True, False], ids=["after", "before"])
-@pytest.mark.parametrize("statement", ["^COMMIT", "^UPDATE `outbox_events` SET status = 1", "^SELECT id, lane"])
+@pytest.mark.parametrize("statement", ["COMMIT", "UPDATE `outbox_events` SET status = 1", "SELECT id, lane"])
 def test_the_connection_is_lost_around_a_statement(
     load: Load, work: StartDaemon, statement: str, executed: bool
 ) -> None:
@@ -233,25 +247,123 @@ def test_an_outage_is_told_once_and_tried_with_patience(load: Load, work: StartD
 
 
 def test_rows_that_somebody_locks(load: Load, work: StartDaemon) -> None:
-    """1205: a session holds rows for longer than anybody waits. The others go on, and so does the lease."""
+    """1205: a session holds a due retry for longer than anybody waits. Delivery goes on, and so does the lease."""
     daemon = work()
-    with load.outbox.connect() as connection, connection.cursor() as cursor:
-        connection.begin()
-        cursor.execute(
-            "INSERT INTO outbox_events (event_id, event_type, aggregate_type, aggregate_id, topic, payload, status, "
-            "next_attempt_at) VALUES (UUID(), 'x', 'x', 'locked', %s, '1', 2, '2020-01-01')",
-            (load.topic,),
-        )
-        connection.commit()
-        connection.begin()
-        cursor.execute("SELECT id FROM outbox_events WHERE aggregate_id = 'locked' FOR UPDATE")
+    with load.outbox.connect() as connection, lock_a_retry(connection, load.topic):
+        until(lambda: waiting(load.outbox.server, PROMOTE), "the daemon waits for it")
         end = time.monotonic() + 8
         while time.monotonic() < end:
             load.until_more_is_sent(20)
-        cursor.execute("DELETE FROM outbox_events WHERE aggregate_id = 'locked'")
-        connection.commit()
+    assert not daemon.events("lease.lost")
+    assert not daemon.events("lease.resumed")
+    load.prove(daemon)
+
+
+def test_deadlocks(load: Load, work: StartDaemon) -> None:
+    """1213: real ones, of which the daemon is the victim, because the other transaction has written more."""
+    daemon = work()
+    server = load.outbox.server
+    with load.outbox.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE ballast (n INT PRIMARY KEY AUTO_INCREMENT, text VARCHAR(10))")
+        before = deadlocks(server)
+        for _ in range(3):
+            with lock_a_retry(connection, load.topic):
+                cursor.executemany("INSERT INTO ballast (text) VALUES (%s)", [("x",)] * 500)
+                until(lambda: waiting(server, PROMOTE), "the daemon waits for it")
+                # The daemon holds its own row in share mode, and waits for the event; now each waits for the other.
+                cursor.execute("UPDATE outbox_instances SET host = CONCAT(host, '')")
+        assert deadlocks(server) >= before + 3
     assert not daemon.events("lease.lost")
     load.prove(daemon)
+
+
+@contextmanager
+def lock_a_retry(connection: "pymysql.Connection[Any]", topic: str) -> Iterator[None]:
+    """A transaction that holds an event which comes due meanwhile, and which the daemon then wants to promote."""
+    with connection.cursor() as cursor:
+        event = insert(connection, Ledger(), "locked", topic, status=2, next_attempt_at="2037-01-01 00:00:00")
+        due = "next_attempt_at = NOW() + INTERVAL 2 SECOND"
+        cursor.execute(f"UPDATE outbox_events SET {due} WHERE event_id = %s", (event,))
+        connection.begin()
+        assert cursor.execute("SELECT id FROM outbox_events WHERE event_id = %s FOR UPDATE", (event,))
+        yield
+        cursor.execute("DELETE FROM outbox_events WHERE event_id = %s", (event,))
+        connection.commit()
+
+
+def waiting(server: SqlServer, statement: str) -> bool:
+    """Whether somebody is at such a statement."""
+    return bool(server.query("SELECT 1 FROM information_schema.processlist WHERE info LIKE %s", statement))
+
+
+def deadlocks(server: SqlServer) -> int:
+    """How many InnoDB has resolved."""
+    if server.product == "mariadb":
+        return int(server.query("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")[0][1])
+    return int(server.query("SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'")[0][0])
+
+
+@pytest.mark.parametrize("code", [1020, 1021, 1114, 1205, 1213])
+def test_writes_that_the_server_refuses_for_a_while(load: Load, work: StartDaemon, code: int) -> None:
+    """Record changed, disk full, table full, lock time-out, deadlock: a third of the time, whatever is written."""
+    daemon = work()
+    with load.outbox.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON outbox_events FOR EACH ROW "
+            "IF MICROSECOND(NOW(6)) < 300000 THEN "
+            f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'not now'; END IF"
+        )
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            load.until_more_is_sent(10)
+        cursor.execute("DROP TRIGGER refuse")
+    load.prove(daemon, most_duplicates=0)
+
+
+@pytest.fixture(params=[MariaDB, MySQL])
+def full_disk_server(request: pytest.FixtureRequest, small_disk: Path) -> Iterator[SqlServer]:
+    """A server on a small disk."""
+    small = {"mariadb": ["--innodb-log-file-size=16M"], "mysql": ["--innodb-redo-log-capacity=16M"]}
+    try:
+        server = request.param("--disable-log-bin", *small[request.param.product])
+    except UnavailableError as reason:
+        pytest.skip(str(reason))
+    server.folder.rmdir()
+    server.folder = small_disk / "server"
+    server.folder.mkdir()
+    server.log = small_disk.parent / "server.log"
+    with server:
+        yield server
+
+
+def test_a_disk_that_is_full(full_disk_server: SqlServer, kafka: Kafka, topic: NewTopic) -> None:
+    """It fills under load until nothing can be written. When there is room again everything goes on."""
+    server, name = full_disk_server, topic(3)
+    server.create_database("outbox")
+    outbox = Database(server, "outbox")
+    Migrator(outbox.url, TableNames()).upgrade()
+    server.query(f"CREATE USER {ACCOUNT}@'%'")
+    server.query(f"GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.* TO {ACCOUNT}@'%'")
+    load = Load(outbox, kafka.bootstrap, name, [SteadfastWriter(outbox.connect, name, "writer", size=20_000)])
+    url = make_url(outbox.url).set(username=ACCOUNT).render_as_string(False)
+    filler = server.folder / "filler"
+    with Daemon(url, kafka.bootstrap, DATABASE__READ_TIMEOUT="2s") as daemon:
+        daemon.wait_for("lease.lanes", owned=64)
+        for writer in load.writers:
+            writer.start()
+        load.until_more_is_sent(100)
+        with filler.open("wb") as file, suppress(OSError):
+            while True:
+                file.write(bytes(2**20))
+                file.flush()
+        until(lambda: load.writers[0].failures > 3 or daemon.events("database.unavailable"), "nothing can be written")
+        full = time.monotonic() + 5
+        until(lambda: time.monotonic() > full, "five seconds have passed")
+        filler.unlink()
+        server.start()  # if it has given up
+        load.until_more_is_sent(100)
+        load.prove(daemon)
+        print(f"the writer failed {load.writers[0].failures} times; the daemon said {daemon.log[-12:]}")
 
 
 def test_the_daemon_is_stopped_while_the_database_hangs(load: Load, work: StartDaemon) -> None:

@@ -55,7 +55,7 @@ class Proxy:
         self.port = free_port()
 
     def cut(self, statement: str, *, executed: bool, times: int) -> Cut:
-        """From now on the connection is lost at each statement that matches, so many times."""
+        """From now on the connection is lost at each statement that begins so, so many times."""
         self._cut = Cut(re.compile(statement.encode()), executed, times)
         return self._cut
 
@@ -126,7 +126,7 @@ class Proxy:
         if cut is None or packet[3] != 0 or packet[_HEADER : _HEADER + 1] != bytes([_COM_QUERY]):
             return False
         with self._lock:
-            due = cut.times > 0 and cut.statement.search(packet, _HEADER + 1) is not None
+            due = cut.times > 0 and cut.statement.match(packet, _HEADER + 1) is not None
             cut.times -= due
         return due
 
