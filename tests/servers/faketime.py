@@ -36,12 +36,12 @@ class Clock:
         self.environment = {
             "LD_PRELOAD": str(find()),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
 
     def set(self, offset: float) -> None:
-        """So many seconds before (+) or behind (-) the host's clock."""
+        """So many seconds before (+) or behind (-) the host's clock; it is seen within a second."""
         fresh = self._file.with_suffix(".new")
         fresh.write_text(f"{offset:+.3f}\n")
         fresh.replace(self._file)

@@ -81,6 +81,8 @@ class SqlServer(Server):
             "--bind-address=127.0.0.1",
             f"--socket={self.folder / 'sock'}",
             f"--pid-file={self.folder / 'pid'}",
+            # A server that starts deletes the temporary tables of all others in the same place.
+            f"--tmpdir={self.folder}",
             *run_as(),
             *self.arguments,
         ]
