@@ -12,6 +12,7 @@ import pymysql
 import pytest
 
 from tests.servers import promtool as prometheus
+from tests.servers import tlc as model_checker
 from tests.servers.cache import UnavailableError, recorded
 from tests.servers.faketime import NAME as FAKETIME
 from tests.servers.faketime import Clock
@@ -193,3 +194,13 @@ def small_disk(pytestconfig: pytest.Config, tmp_path: Path) -> Iterator[Path]:
         _unavailable(pytestconfig, "a full disk", f"tmpfs cannot be mounted ({done.stderr.strip()}); run as root")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.fixture(scope="session")
+def tlc(pytestconfig: pytest.Config) -> model_checker.Tlc:
+    """The model checker of TLA+."""
+    try:
+        return model_checker.Tlc()
+    except UnavailableError as reason:
+        _unavailable(pytestconfig, "TLC", str(reason))
+        raise

@@ -1,7 +1,6 @@
 """A private Apache Kafka 4: one broker that is its own controller, from Maven Central's jars."""
 
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -19,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from tests.servers.cache import CACHE, UnavailableError, fill
+from tests.servers.java import copy_jars, java
 from tests.servers.server import Server, free_port
 
 VERSION = "4.1.1"
@@ -38,32 +38,13 @@ rootLogger.appenderRef.out.ref = out
 
 def provide() -> str:
     """Downloads Kafka's jars. Returns where they are."""
-    _java()
+    java()
     return str(fill(f"kafka-{VERSION}", _download))
 
 
 def _download(folder: Path) -> None:
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise UnavailableError("no Maven to download Kafka with (Debian: apt-get install maven)")
     print(f"  downloading Apache Kafka {VERSION} from Maven Central (54 MB)", flush=True)
-    options = [f"-Dkafka.version={VERSION}", f"-DoutputDirectory={folder}"]
-    command = [maven, "-q", "-B", "-f", str(_POM), *options, "dependency:copy-dependencies"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")] or ["no output"]
-        raise UnavailableError(f"Maven failed: {lines[0]}")
-
-
-def _java() -> str:
-    java = shutil.which("java")
-    if java is None:
-        raise UnavailableError("no Java 17 or later (Debian: apt-get install default-jre-headless maven)")
-    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r'version "(\d+)', told)
-    if version is None or int(version[1]) < 17:
-        raise UnavailableError("Java is older than 17 (Debian: apt-get install default-jre-headless)")
-    return java
+    copy_jars(_POM, folder, f"kafka.version={VERSION}")
 
 
 class Kafka(Server):
@@ -76,7 +57,7 @@ class Kafka(Server):
 
         Raises UnavailableError when Kafka was not provided, or there is no Java.
         """
-        self._java = _java()
+        self._java = java()
         self._jars = CACHE / f"kafka-{VERSION}"
         if not self._jars.is_dir():
             raise UnavailableError("Kafka is not in the cache: run `make servers`")

@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from tests.servers import faketime, kafka, mariadb, mysql, promtool
+from tests.servers import faketime, kafka, mariadb, mysql, promtool, tlc
 from tests.servers.cache import CACHE, UnavailableError, record
 
 
@@ -22,6 +22,7 @@ PROVIDERS: dict[str, Callable[[], str]] = {
     kafka.Kafka.name: kafka.provide,
     "promtool": promtool.provide,
     faketime.NAME: faketime.provide,
+    "TLC": tlc.provide,
     "systemd-analyze": _systemd_analyze,
 }
 
