@@ -311,7 +311,8 @@ retire(i, h) ==
     /\ Running(i) /\ b.stage = "publish"
     /\ IF Trusts(i) THEN Trouble ELSE UNCHANGED troubles
     /\ late' = late \cup Drifting({b})
-    /\ Put(i, h, Published([b EXCEPT !.wire = {}, !.rest = {}]))
+    /\ LET guessed == IF Mutation = "unknown_is_sent" THEN UNION {g.events : g \in b.wire} ELSE {} IN
+       Put(i, h, Published([b EXCEPT !.wire = {}, !.rest = {}, !.acked = @ \cup guessed]))
     /\ UNCHANGED <<database, process, belief, reserved, delivered, poison, reordered>>
 
 \* The answer to a write that was done is lost: the writer does it again.
