@@ -39,7 +39,7 @@ class Event(NamedTuple):
     is sent: a text would be a copy, of four times the size where it holds a single wide character."""
     payload_bytes: int
     """0 where payload and headers were loaded with the row, else their length in bytes."""
-    headers: str | None
+    headers: bytes | None
     """The application's own message headers, a JSON object as text; loaded together with the payload."""
     trace_id: str | None
     span_id: str | None

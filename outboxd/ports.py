@@ -122,7 +122,7 @@ class EventReader(Protocol):
     async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> list[Event]:
         """The first `limit` deliverable events of the lanes by (lane, id); large payloads and headers are left out."""
 
-    async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
+    async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[bytes | None, bytes | None]]:
         """The payloads and headers of these rows, by id; None for a payload that the database cannot send."""
 
     async def standing(self, lanes: Sequence[int], cut_lane: int | None) -> Standing:

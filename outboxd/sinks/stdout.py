@@ -67,6 +67,6 @@ def line(event: Event) -> str:
         "span_id": event.span_id,
     }
     # The payload and the headers are JSON already: they are passed through, not parsed and written anew.
-    payload = (event.payload or b"null").decode()
-    rest = f', "headers": {event.headers or "null"}, "payload": {payload}}}\n'
+    headers, payload = ((text or b"null").decode() for text in (event.headers, event.payload))
+    rest = f', "headers": {headers}, "payload": {payload}}}\n'
     return json.dumps(envelope, ensure_ascii=False)[:-1] + rest

@@ -58,11 +58,11 @@ class MySqlEventReader:
         # The driver's own rows: SQLAlchemy's would be made only to be taken apart again.
         return [Event._make(row) for row in connection.exec_driver_sql(statement, values).cursor.fetchall()]
 
-    async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[bytes | None, str | None]]:
+    async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[bytes | None, bytes | None]]:
         """By primary key."""
         statement = self._statements.payloads(ids)
 
-        def work(connection: Connection) -> dict[int, tuple[bytes | None, str | None]]:
+        def work(connection: Connection) -> dict[int, tuple[bytes | None, bytes | None]]:
             return {row[0]: (row[1], row[2]) for row in connection.exec_driver_sql(statement)}
 
         return await self._session.run(work)

@@ -50,11 +50,11 @@ class Statements:
         # JSON_STORAGE_SIZE reads a number from the row; LENGTH would first write the document out as text.
         stored = "OCTET_LENGTH" if mariadb else "JSON_STORAGE_SIZE"
         small = f"{stored}(payload) + COALESCE({stored}(headers), 0) <= {inline_bytes}"
+        size = "LENGTH(payload) + COALESCE(LENGTH(headers), 0)"
         self._columns = (
             "id, lane, event_id, event_type, aggregate_type, aggregate_id, topic, "
-            f"IF({small}, CAST(payload AS BINARY), NULL), "
-            f"IF({small}, 0, LENGTH(payload) + COALESCE(LENGTH(headers), 0)), "
-            f"IF({small}, headers, NULL), trace_id, span_id, attempt_count, "
+            f"IF({small}, CAST(payload AS BINARY), NULL), IF({small}, 0, {size}), "
+            f"IF({small}, CAST(headers AS BINARY), NULL), trace_id, span_id, attempt_count, "
             "COALESCE(TIMESTAMPDIFF(MICROSECOND, created_at, NOW(6)), 0)"
         )
 
@@ -75,7 +75,8 @@ class Statements:
 
     def payloads(self, ids: Iterable[int]) -> str:
         """The payloads and headers that `read` left out."""
-        return f"SELECT id, CAST(payload AS BINARY), headers FROM {self.events} WHERE id IN ({integers(ids)})"
+        columns = "id, CAST(payload AS BINARY), CAST(headers AS BINARY)"
+        return f"SELECT {columns} FROM {self.events} WHERE id IN ({integers(ids)})"
 
     def signatures(self, lanes: Iterable[int]) -> str:
         """The signature of what blocks, by status and lane; from the indexes alone. A row that moves from the one

@@ -23,6 +23,9 @@ _TRACE_ID: Final = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _SPAN_ID: Final = re.compile(r"(?!0{16})[0-9a-f]{16}")
 
 
+MAX_HEADERS: Final = 64 * 1024
+"""Bytes of the column `headers`: each of its values is an object of its own in memory."""
+
 QUOTED: Final = 60
 """Characters of a header's name that a reason may hold: a name can be longer than the column for reasons."""
 
@@ -99,8 +102,10 @@ def _trace_headers(event: Event) -> list[Header]:
 def _own_headers(event: Event, taken: set[str]) -> list[Header]:
     if event.headers is None:
         return []
+    if len(event.headers) > MAX_HEADERS:
+        raise _bad_headers(f"has {len(event.headers)} bytes, more than {MAX_HEADERS}")
     try:
-        given = json.loads(event.headers, parse_int=_Number, parse_float=_Number)
+        given = json.loads(event.headers.decode(), parse_int=_Number, parse_float=_Number)
     except ValueError as error:
         raise _bad_headers("is not valid JSON") from error
     except RecursionError as error:

@@ -252,7 +252,7 @@ class BatchReader:
         return transition.status is Status.ERROR
 
 
-def _complete(event: Event, loaded: Mapping[int, tuple[bytes | None, str | None]]) -> Event:
+def _complete(event: Event, loaded: Mapping[int, tuple[bytes | None, bytes | None]]) -> Event:
     if event.payload is not None:
         return event
     payload, headers = loaded[event.id]
