@@ -22,8 +22,14 @@ class Committed:
 
     aggregate_id: str
     number: int
-    """Its place within its aggregate, from 0."""
+    """Its place within its aggregate: it grows from event to event."""
     payload: str
+    event_type: str = "changed"
+    aggregate_type: str = "order"
+    topic: str = ""
+    """Empty: whichever the daemon chose."""
+    stored: bytes | None = None
+    """The payload as the database gives it back, where that is known: MySQL keeps a JSON value, not its text."""
 
 
 @dataclass
@@ -42,8 +48,9 @@ class Ledger:
 
     def commit(self, rows: list[tuple[str, ...]]) -> None:
         """The database said yes."""
-        for event_id, _, _, aggregate_id, _, payload in rows:
-            self.events[event_id] = Committed(aggregate_id, json.loads(payload)["number"], payload)
+        for event_id, event_type, aggregate_type, aggregate_id, topic, payload in rows:
+            number = json.loads(payload)["number"]
+            self.events[event_id] = Committed(aggregate_id, number, payload, event_type, aggregate_type, topic)
 
 
 def fill(connection: "pymysql.Connection[Any]", ledger: Ledger, topic: str, events: int, aggregates: int) -> None:
@@ -67,9 +74,8 @@ def insert(connection: "pymysql.Connection[Any]", ledger: Ledger, aggregate_id: 
             f"INSERT INTO outbox_events ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})",
             tuple(values.values()),
         )
-    ledger.commit(
-        [(row[0], row[1], row[2], row[3], row[4], str(values["payload"]))] if "payload" not in columns else []
-    )
+    if "payload" not in columns:
+        ledger.commit([tuple(str(values[name]) for name in names)])
     return row[0]
 
 

@@ -78,11 +78,11 @@ class Kafka(Server):
         found = re.search(r"Kafka version: (\S+)", self.log.read_text(errors="replace"))
         return found[1] if found else "of unknown version"
 
-    def create_topic(self, name: str, partitions: int = 6, **config: object) -> None:
+    def create_topic(self, name: str, partitions: int = 6, *, replicas: int = 1, **config: object) -> None:
         """Creates a topic that can be written to at once. `config` has `_` for `.`: max_message_bytes=1."""
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
         admin = self.admin()
-        admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(30)
+        admin.create_topics([NewTopic(name, partitions, replicas, config=settings)])[name].result(30)
         self._wait(admin, lambda topics: name in topics and _led(topics[name]), f"topic {name} got no leader")
 
     def alter_topic(self, name: str, **config: object) -> None:

@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from tests.servers import faketime, kafka, mariadb, mysql, promtool, tlc
+from tests.servers import faketime, kafka, mariadb, mysql, promtool, tlc, toxiproxy
 from tests.servers.cache import CACHE, UnavailableError, record
 
 
@@ -20,6 +20,7 @@ PROVIDERS: dict[str, Callable[[], str]] = {
     mariadb.MariaDB.name: mariadb.provide,
     mysql.MySQL.name: mysql.provide,
     kafka.Kafka.name: kafka.provide,
+    toxiproxy.Toxiproxy.name: toxiproxy.provide,
     "promtool": promtool.provide,
     faketime.NAME: faketime.provide,
     "TLC": tlc.provide,
