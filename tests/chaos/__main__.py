@@ -1,0 +1,109 @@
+"""`python -m tests.chaos`: every scenario once, or for as long as it is told."""
+
+import itertools
+import json
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from tests.chaos import report
+from tests.chaos.result import Result
+from tests.chaos.run import plan, play
+from tests.chaos.scenarios import GROUPS, SCENARIOS, Scenario
+from tests.chaos.servers import DATABASES, Servers
+from tests.servers.cache import UnavailableError
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def _duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    if text is None:
+        return None
+    if not (text[:-1].isdigit() and text[-1] in UNITS):
+        raise click.BadParameter(f"{text!r} is no duration; write for example 90s, 60m or 2h")
+    return float(text[:-1]) * UNITS[text[-1]]
+
+
+def _list() -> None:
+    for group in GROUPS:
+        click.echo(f"\n{(group.__doc__ or '').strip()}")
+        for scenario in SCENARIOS.values():
+            if scenario.play.__module__ == group.__name__:
+                long = " (only when asked for, or in a long run)" if scenario.long else ""
+                click.echo(f"  {scenario.name:34} {scenario.summary}{long}")
+
+
+def _turns(
+    chosen: Sequence[Scenario], products: Sequence[str], seed: int, end: float | None, *, both: bool
+) -> Iterator[tuple[Scenario, str, int]]:
+    """Once; with an end, again and again until then, each round with the next seed."""
+    for round_seed in itertools.count(seed):
+        for scenario, product in plan(chosen, products, round_seed, both=both):
+            if end is not None and time.monotonic() >= end:
+                return
+            yield scenario, product, round_seed
+        if end is None:
+            return
+
+
+def _run(turns: Iterator[tuple[Scenario, str, int]], servers: Servers) -> list[Result]:
+    results = []
+    for scenario, product, seed in turns:
+        result = play(scenario, servers, product, seed)
+        click.echo(report.line(result))
+        if not result.passed:
+            again = f"python -m tests.chaos --seed {seed} --database {product} --scenario {scenario.name}"
+            click.echo(report.failure(result, again))
+        results.append(result)
+    return results
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--seed", type=int, help="Decides all that is left to chance. Random, and printed, unless given.")
+@click.option("--duration", callback=_duration, help="Repeat the scenarios until it is over: 90s, 60m, 2h.")
+@click.option("--scenario", "names", multiple=True, metavar="NAME", help="Only this one; may be given again.")
+@click.option("--database", type=click.Choice([*DATABASES, "both"]), help="Default: scenarios take turns on them.")
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures to a file.")
+@click.option("--list", "listing", is_flag=True, help="Name the scenarios, and do nothing.")
+def main(
+    seed: int | None, duration: float | None, names: tuple[str, ...], database: str | None, file: Path | None, listing: bool
+) -> None:
+    """Injects faults into real daemons, databases and brokers, and counts against a ledger. Exit code 1: not as
+    expected."""
+    if listing:
+        _list()
+        return
+    unknown = sorted(set(names) - SCENARIOS.keys())
+    if unknown:
+        raise click.BadParameter(f"no scenario {', '.join(unknown)}; --list names them", param_hint="--scenario")
+    seed = random.SystemRandom().randrange(10**6) if seed is None else seed
+    chosen = [
+        scenario for scenario in SCENARIOS.values() if scenario.name in names or not (names or (scenario.long and not duration))
+    ]
+    products = [database] if database in DATABASES else list(DATABASES)
+    click.echo(f"seed {seed}")
+    began = time.monotonic()
+    try:
+        with Servers(products) as servers:
+            versions = [f"{name} {server.version}" for name, server in servers.databases.items()]
+            click.echo(f"{', '.join(versions)}, Kafka {servers.kafka.version} in {time.monotonic() - began:.0f} s")
+            end = None if duration is None else began + duration
+            results = _run(_turns(chosen, products, seed, end, both=database == "both"), servers)
+    except UnavailableError as reason:
+        raise click.ClickException(str(reason)) from None
+    report.table(results, Console(width=None if sys.stdout.isatty() else 160))
+    took = time.monotonic() - began
+    click.echo(f"seed {seed}, {took:.0f} s")
+    if file:
+        figures = {"seed": seed, "seconds": round(took, 1), "results": [result.as_json() for result in results]}
+        file.write_text(json.dumps(figures, indent=1))
+    sys.exit(any(not result.passed for result in results))
+
+
+if __name__ == "__main__":
+    main()
