@@ -4,8 +4,11 @@ import itertools
 import json
 import random
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -15,7 +18,7 @@ from tests.chaos import report
 from tests.chaos.result import Result
 from tests.chaos.run import plan, play
 from tests.chaos.scenarios import GROUPS, SCENARIOS, Scenario
-from tests.chaos.servers import DATABASES, Servers
+from tests.chaos.servers import DATABASES, Servers, SharedCluster
 from tests.servers.cache import UnavailableError
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -51,16 +54,37 @@ def _turns(
             return
 
 
-def _run(turns: Iterator[tuple[Scenario, str, int]], servers: Servers) -> list[Result]:
-    results = []
-    for scenario, product, seed in turns:
-        result = play(scenario, servers, product, seed)
-        click.echo(report.line(result))
-        if not result.passed:
-            again = f"python -m tests.chaos --seed {seed} --database {product} --scenario {scenario.name}"
-            click.echo(report.failure(result, again))
-        results.append(result)
-    return results
+class Run:
+    """Several tracks, each with servers of its own, play the turns side by side: most of a fault is waiting."""
+
+    def __init__(self, turns: Iterator[tuple[Scenario, str, int]], products: Sequence[str]) -> None:
+        self._turns = turns
+        self._products = products
+        self._cluster = SharedCluster()
+        self._lock = threading.Lock()
+        self.results: list[Result] = []
+
+    def play(self, tracks: int) -> None:
+        """Returns when no turn is left."""
+        with closing(self._cluster), ThreadPoolExecutor(tracks) as threads:
+            for track in [threads.submit(self._track) for _ in range(tracks)]:
+                track.result()
+
+    def _track(self) -> None:
+        with Servers(self._products) as servers:
+            while turn := self._next():
+                scenario, product, seed = turn
+                result = play(scenario, servers, self._cluster, product, seed)
+                with self._lock:
+                    self.results.append(result)
+                    click.echo(report.line(result))
+                    if not result.passed:
+                        again = f"make chaos ARGS='--seed {seed} --database {product} --scenario {scenario.name}'"
+                        click.echo(report.failure(result, again))
+
+    def _next(self) -> tuple[Scenario, str, int] | None:
+        with self._lock:
+            return next(self._turns, None)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,10 +92,17 @@ def _run(turns: Iterator[tuple[Scenario, str, int]], servers: Servers) -> list[R
 @click.option("--duration", callback=_duration, help="Repeat the scenarios until it is over: 90s, 60m, 2h.")
 @click.option("--scenario", "names", multiple=True, metavar="NAME", help="Only this one; may be given again.")
 @click.option("--database", type=click.Choice([*DATABASES, "both"]), help="Default: scenarios take turns on them.")
+@click.option("--tracks", default=3, show_default=True, help="How many scenarios at once, each with its servers.")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures to a file.")
 @click.option("--list", "listing", is_flag=True, help="Name the scenarios, and do nothing.")
 def main(
-    seed: int | None, duration: float | None, names: tuple[str, ...], database: str | None, file: Path | None, listing: bool
+    seed: int | None,
+    duration: float | None,
+    names: tuple[str, ...],
+    database: str | None,
+    tracks: int,
+    file: Path | None,
+    listing: bool,
 ) -> None:
     """Injects faults into real daemons, databases and brokers, and counts against a ledger. Exit code 1: not as
     expected."""
@@ -82,27 +113,25 @@ def main(
     if unknown:
         raise click.BadParameter(f"no scenario {', '.join(unknown)}; --list names them", param_hint="--scenario")
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
-    chosen = [
-        scenario for scenario in SCENARIOS.values() if scenario.name in names or not (names or (scenario.long and not duration))
-    ]
+    everything = [scenario for scenario in SCENARIOS.values() if duration or not scenario.long]
+    chosen = [SCENARIOS[name] for name in dict.fromkeys(names)] or everything
     products = [database] if database in DATABASES else list(DATABASES)
-    click.echo(f"seed {seed}")
     began = time.monotonic()
+    end = None if duration is None else began + duration
+    turns = _turns(chosen, products, seed, end, both=database == "both")
+    click.echo(f"seed {seed}")
+    run = Run(turns, products)
     try:
-        with Servers(products) as servers:
-            versions = [f"{name} {server.version}" for name, server in servers.databases.items()]
-            click.echo(f"{', '.join(versions)}, Kafka {servers.kafka.version} in {time.monotonic() - began:.0f} s")
-            end = None if duration is None else began + duration
-            results = _run(_turns(chosen, products, seed, end, both=database == "both"), servers)
+        run.play(min(tracks, len(chosen)))
     except UnavailableError as reason:
         raise click.ClickException(str(reason)) from None
-    report.table(results, Console(width=None if sys.stdout.isatty() else 160))
+    report.table(run.results, Console(width=None if sys.stdout.isatty() else 160))
     took = time.monotonic() - began
     click.echo(f"seed {seed}, {took:.0f} s")
     if file:
-        figures = {"seed": seed, "seconds": round(took, 1), "results": [result.as_json() for result in results]}
+        figures = {"seed": seed, "seconds": round(took, 1), "results": [result.as_json() for result in run.results]}
         file.write_text(json.dumps(figures, indent=1))
-    sys.exit(any(not result.passed for result in results))
+    sys.exit(any(not result.passed for result in run.results))
 
 
 if __name__ == "__main__":

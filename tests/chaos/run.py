@@ -10,7 +10,7 @@ from contextlib import suppress
 from tests.chaos.result import Result, count_out, judge
 from tests.chaos.scenario import SCENARIOS, Scenario
 from tests.chaos.scene import Scene
-from tests.chaos.servers import Servers
+from tests.chaos.servers import Servers, SharedCluster, revive
 
 LAST_LINES = 25
 """Of each daemon's log, when a scenario failed."""
@@ -18,10 +18,11 @@ LAST_LINES = 25
 _serial = itertools.count(1)
 
 
-def plan(scenarios: Sequence[Scenario], products: Sequence[str], seed: int, *, both: bool) -> list[tuple[Scenario, str]]:
-    """Each scenario once, or once on each database. Those with three brokers stand last."""
-    dice = random.Random(f"{seed}/order")
-    shuffled = sorted(scenarios, key=lambda scenario: (scenario.cluster, dice.random()))
+def plan(
+    scenarios: Sequence[Scenario], products: Sequence[str], seed: int, *, both: bool
+) -> list[tuple[Scenario, str]]:
+    """Each scenario once, or once on each database."""
+    shuffled = random.Random(f"{seed}/order").sample(scenarios, len(scenarios))
     if both:
         return [(scenario, product) for scenario in shuffled for product in products]
     # By its place in the list, and the other way round with the next seed.
@@ -29,21 +30,26 @@ def plan(scenarios: Sequence[Scenario], products: Sequence[str], seed: int, *, b
     return [(scenario, products[(places[scenario.name] + seed) % len(products)]) for scenario in shuffled]
 
 
-def play(scenario: Scenario, servers: Servers, product: str, seed: int) -> Result:
-    """One scenario from its empty database to its figures. Whatever happens in it, the servers are healed behind it."""
-    result = Result(scenario.name, product)
-    began = time.monotonic()
+def play(scenario: Scenario, servers: Servers, shared: SharedCluster, product: str, seed: int) -> Result:
+    """One scenario, with three brokers where it needs them."""
     dice = random.Random(f"{seed}/{scenario.name}")
-    if scenario.cluster:
-        servers.cluster.start()
-    scene = Scene(servers, product, f"chaos_{next(_serial)}", dice)
-    if scenario.cluster:
-        scene.kafka = servers.cluster
+    database = f"chaos_{next(_serial)}"
+    if not scenario.cluster:
+        return _play(scenario, Scene(servers, servers.kafka, product, database, dice))
+    with shared.use() as cluster:
+        revive(*cluster.brokers)
+        return _play(scenario, Scene(servers, cluster, product, database, dice))
+
+
+def _play(scenario: Scenario, scene: Scene) -> Result:
+    """From the empty database to the figures. Whatever happens in it, the servers are healed behind it."""
+    result = Result(scenario.name, scene.product)
+    began = time.monotonic()
     try:
         try:
             scenario.play(scene)
         finally:
-            servers.heal()
+            scene.heal()
         scene.finish()
     except Exception as error:
         result.problems.append(f"{type(error).__name__}: {error}")

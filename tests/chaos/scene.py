@@ -1,6 +1,7 @@
 """The world of one scenario: its database, topics, writers and daemons, and the faults it can do to them."""
 
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +15,9 @@ import pymysql
 
 from outboxd.model import TableNames
 from outboxd.store.migrator import Migrator
-from tests.chaos.servers import APPLICATION, DAEMON, Servers
+from tests.chaos.servers import APPLICATION, DAEMON, Servers, revive
 from tests.chaos.writers import Writer, Writers
-from tests.end_to_end.application import fill
+from tests.end_to_end.application import fill, insert
 from tests.end_to_end.daemon import Daemon
 from tests.servers.kafka import Kafka
 from tests.servers.kafka_cluster import KafkaCluster
@@ -54,14 +55,16 @@ class Running:
 class Scene:
     """What a scenario is played in. `dice` decide everything that is left to chance."""
 
-    def __init__(self, servers: Servers, product: str, database: str, dice: random.Random) -> None:
+    def __init__(
+        self, servers: Servers, kafka: Kafka | KafkaCluster, product: str, database: str, dice: random.Random
+    ) -> None:
         self.servers = servers
         self.server = servers.databases[product]
         self.database_proxy = servers.database_proxies[product]
         self.product = product
         self.database = database
         self.dice = dice
-        self.kafka: Kafka | KafkaCluster = servers.kafka
+        self.kafka = kafka
         self.writers = Writers()
         self.running: list[Running] = []
         self.topics: list[str] = []
@@ -69,7 +72,9 @@ class Scene:
         """Event ids that are expected among the dead letters."""
         self.problems: list[str] = []
         self.explained = 0
-        """How many duplicates the kills can have made."""
+        """How many duplicates can have been made by kills, freezes, and what the daemons call suspected."""
+        self.stalls = 0
+        """How many daemons were killed or frozen."""
         self.recoveries: list[float] = []
         """Seconds from the end of each fault until what it held up was delivered."""
         self.earlier: list[Any] = []
@@ -84,10 +89,14 @@ class Scene:
 
     def topic(self, partitions: int = 6, **config: object) -> str:
         """A new topic."""
-        name = f"{self.database}-{len(self.topics) + 1}"
+        name = self.future_topic()
         self.kafka.create_topic(name, partitions, **config)
-        self.topics.append(name)
         return name
+
+    def future_topic(self) -> str:
+        """The name of a topic that does not exist yet; what arrives there will count."""
+        self.topics.append(f"{self.database}-{len(self.topics) + 1}")
+        return self.topics[-1]
 
     def connect(self, user: str = APPLICATION, **options: Any) -> "pymysql.Connection[Any]":
         """A connection as an application has it."""
@@ -118,6 +127,11 @@ class Scene:
             )
             for number in range(first, first + writers)
         )
+
+    def insert(self, aggregate_id: str, topic: str, *, size: int = 200, **columns: Any) -> str:
+        """One event; other columns override. Returns its event id."""
+        with self.connect() as connection:
+            return insert(connection, self.writers.ledger, aggregate_id, topic, size=size, **columns)
 
     def fill(self, topic: str, events: int, aggregates: int = 200) -> None:
         """A backlog, at once."""
@@ -151,6 +165,7 @@ class Scene:
         """kill -9; what it had in flight may come twice."""
         self._end(daemon)
         self.explained += BATCH * IN_FLIGHT
+        self.stalls += 1
         daemon.kill()
 
     def stop(self, daemon: Daemon) -> None:
@@ -160,6 +175,25 @@ class Scene:
         code = daemon.stop()
         if code:
             self.problems.append(f"a daemon ended with exit code {code}")
+
+    def freeze(self, daemon: Daemon) -> None:
+        """SIGSTOP; when others take over in the meantime, what it had in flight comes twice."""
+        self.explained += BATCH * IN_FLIGHT
+        self.stalls += 1
+        daemon.signal(signal.SIGSTOP)
+
+    def thaw(self, daemon: Daemon) -> None:
+        """SIGCONT."""
+        daemon.signal(signal.SIGCONT)
+
+    def heal(self) -> None:
+        """Every server, proxy and daemon that ought to run does so unhindered."""
+        for running in self.living:
+            with suppress(ProcessLookupError):
+                running.daemon.signal(signal.SIGCONT)
+        if isinstance(self.kafka, KafkaCluster):
+            revive(*self.kafka.brokers)
+        self.servers.heal()
 
     def _end(self, daemon: Daemon) -> None:
         self._look_at_memory()
@@ -188,10 +222,11 @@ class Scene:
             time.sleep(0.03)
         return time.monotonic() - began
 
-    def flow(self, events: int = 300) -> None:
-        """Until so many more events have been sent."""
-        aim = self.count("status = 1") + events
-        self.until(lambda: self.count("status = 1") >= aim, f"{events} events are sent")
+    def flow(self, events: int = 300, topic: str = "%") -> None:
+        """Until so many more events have been sent, to a topic or to all together."""
+        sent = "status = 1 AND topic LIKE %s"
+        aim = self.count(sent, topic) + events
+        self.until(lambda: self.count(sent, topic) >= aim, f"{events} events are sent")
 
     def recovers(self, within: float) -> None:
         """The fault ends now: what has been committed so far is delivered within so many seconds."""

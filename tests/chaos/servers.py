@@ -1,7 +1,9 @@
-"""The real servers of a run, started once, with a proxy before each; a scenario that harms one is healed behind."""
+"""The real servers of a run, started once, with a proxy before each; what a scenario harms is healed behind it."""
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -24,26 +26,29 @@ _USERS = (
 
 
 class Servers:
-    """MariaDB, MySQL, one Kafka broker, toxiproxy; and three brokers more once they are asked for."""
+    """MariaDB, MySQL, one Kafka broker, toxiproxy."""
 
     def __init__(self, databases: Iterable[str]) -> None:
         self._stack = ExitStack()
         self._products = list(databases)
-        self._cluster: KafkaCluster | None = None
         self.databases: dict[str, SqlServer] = {}
         self.database_proxies: dict[str, Proxy] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.toxiproxy = stack.enter_context(Toxiproxy())
-            for product in self._products:
-                server = stack.enter_context(DATABASES[product]())
+            self.databases = {product: DATABASES[product]() for product in self._products}
+            self.kafka, self.kafka_proxy = self._broker()
+            servers = [self.kafka, *self.databases.values()]
+            for server in servers:
+                stack.callback(server.close)
+            with ThreadPoolExecutor() as threads:
+                list(threads.map(lambda server: server.start(), servers))
+            for product, database in self.databases.items():
                 for user in (APPLICATION, DAEMON):
                     for statement in _USERS:
-                        server.query(statement.format(user=user))
-                self.databases[product] = server
-                self.database_proxies[product] = self.toxiproxy.proxy(product, server.port)
-            self.kafka, self.kafka_proxy = self._broker(stack)
+                        database.query(statement.format(user=user))
+                self.database_proxies[product] = self.toxiproxy.proxy(product, database.port)
             self._stack = stack.pop_all()
         return self
 
@@ -52,37 +57,51 @@ class Servers:
     ) -> None:
         self._stack.close()
 
-    def _broker(self, stack: ExitStack) -> tuple[Kafka, Proxy]:
+    def _broker(self) -> tuple[Kafka, Proxy]:
         """A broker with a second listener, whose advertised address is the proxy's: the checker goes the other way."""
         behind, before = free_port(), free_port()
-        kafka = Kafka()
+        kafka = Kafka(heap="384m")
         kafka.settings["listeners"] += f",PROXIED://127.0.0.1:{behind}"
         kafka.settings["advertised.listeners"] += f",PROXIED://127.0.0.1:{before}"
         plain = ("PLAINTEXT", "CONTROLLER", "PROXIED")
         kafka.settings["listener.security.protocol.map"] = ",".join(f"{listener}:PLAINTEXT" for listener in plain)
-        stack.enter_context(kafka)
         return kafka, self.toxiproxy.proxy("kafka", behind, before)
-
-    @property
-    def cluster(self) -> KafkaCluster:
-        """Three brokers; the first call starts them."""
-        if self._cluster is None:
-            self._cluster = self._stack.enter_context(KafkaCluster())
-        return self._cluster
 
     def heal(self) -> None:
         """Whatever a scenario stopped, killed, paused, cut or configured is as it was."""
         for proxy in (self.kafka_proxy, *self.database_proxies.values()):
             proxy.heal()
-        brokers = [self.kafka, *(self._cluster.brokers if self._cluster else ())]
-        servers: list[Server] = [*self.databases.values(), *brokers]
-        for server in servers:
-            if server.running:
-                server.resume()
-        for server in (*self.databases.values(), self.kafka):
-            server.start()
-        if self._cluster:
-            self._cluster.start()
+        revive(self.kafka, *self.databases.values())
         for database in self.databases.values():
             database.query("SET GLOBAL read_only = OFF")
             database.query("SET GLOBAL max_connections = 151")
+
+
+def revive(*servers: Server) -> None:
+    """Paused or ended, they run again."""
+    for server in servers:
+        if server.running:
+            server.resume()
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda server: server.start(), servers))
+
+
+class SharedCluster:
+    """Three brokers for all tracks, started when they are first needed; one scenario at a time has them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stack = ExitStack()
+        self._cluster: KafkaCluster | None = None
+
+    @contextmanager
+    def use(self) -> Iterator[KafkaCluster]:
+        """Waits until nobody else has it."""
+        with self._lock:
+            if self._cluster is None:
+                self._cluster = self._stack.enter_context(KafkaCluster())
+            yield self._cluster
+
+    def close(self) -> None:
+        """Ends it."""
+        self._stack.close()

@@ -64,9 +64,17 @@ def fill(connection: "pymysql.Connection[Any]", ledger: Ledger, topic: str, even
             ledger.commit(rows)
 
 
-def insert(connection: "pymysql.Connection[Any]", ledger: Ledger, aggregate_id: str, topic: str, **columns: Any) -> str:
+def insert(
+    connection: "pymysql.Connection[Any]",
+    ledger: Ledger,
+    aggregate_id: str,
+    topic: str,
+    *,
+    size: int = 200,
+    **columns: Any,
+) -> str:
     """One event in a transaction of its own; other columns override. Returns its event id."""
-    row = ledger.row(aggregate_id, topic)
+    row = ledger.row(aggregate_id, topic, size=size)
     names = ["event_id", "event_type", "aggregate_type", "aggregate_id", "topic", "payload"]
     values = dict(zip(names, row, strict=True)) | columns
     with connection.cursor() as cursor:
