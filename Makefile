@@ -11,7 +11,7 @@ INSTALL_VENV = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3-venv >/dev/null; }
 
 .DEFAULT_GOAL := help
-.PHONY: help venv servers lint fmt test demo bench-quick clean
+.PHONY: help venv servers lint fmt test chaos demo bench-quick clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ fmt: venv ## Format the code, and mend what can be mended.
 
 test: servers ## Run all tests, against real MariaDB, MySQL and Kafka.
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+chaos: servers ## Inject every fault into real parts and count against a ledger; ARGS="--list" names them.
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 demo: venv ## Watch outboxd deliver the events of an application, with everything it needs.
 	$(BIN)/outboxd demo --install $(ARGS)

@@ -26,7 +26,7 @@ def latency_and_jitter(scene: Scene) -> None:
     scene.flow()
     for proxy in (scene.servers.kafka_proxy, scene.database_proxy):
         for stream in ("upstream", "downstream"):
-            proxy.spoil("latency", stream, latency=60, jitter=40)  # type: ignore[arg-type]
+            proxy.spoil("latency", stream, latency=60, jitter=40)
     scene.flow(1500)
     scene.rest(1, 2)
     scene.servers.kafka_proxy.heal()

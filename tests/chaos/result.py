@@ -9,6 +9,9 @@ from tests.chaos.servers import APPLICATION
 from tests.end_to_end.application import Ledger
 from tests.end_to_end.checker import Verdict, check, consume
 
+TALKATIVE = 150
+"""Log lines of a daemon that cannot be about changes only."""
+
 
 @dataclass
 class Result:
@@ -83,6 +86,9 @@ def judge(scenario: Scenario, scene: Scene, result: Result) -> None:
     if result.committed == 0:
         result.problems.append("nothing was written, so nothing was tested")
     result.problems += _tracebacks(scene)
+    said = max((len(running.daemon.log) for running in scene.running), default=0)
+    if said > TALKATIVE:
+        result.problems.append(f"a daemon wrote {said} log lines, as if there were one per event")
 
 
 def _tracebacks(scene: Scene) -> list[str]:

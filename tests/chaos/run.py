@@ -4,13 +4,17 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 from tests.chaos.result import Result, count_out, judge
 from tests.chaos.scenario import SCENARIOS, Scenario
 from tests.chaos.scene import Scene
-from tests.chaos.servers import Servers, SharedCluster, revive
+from tests.chaos.servers import Servers, SharedCluster
+from tests.servers.kafka import Kafka
+from tests.servers.kafka_cluster import KafkaCluster
 
 LAST_LINES = 25
 """Of each daemon's log, when a scenario failed."""
@@ -31,41 +35,35 @@ def plan(
 
 
 def play(scenario: Scenario, servers: Servers, shared: SharedCluster, product: str, seed: int) -> Result:
-    """One scenario, with three brokers where it needs them."""
+    """One scenario, with three brokers where it needs them, from an empty database to the figures."""
+    result = Result(scenario.name, product)
     dice = random.Random(f"{seed}/{scenario.name}")
-    database = f"chaos_{next(_serial)}"
-    if not scenario.cluster:
-        return _play(scenario, Scene(servers, servers.kafka, product, database, dice))
-    with shared.use() as cluster:
-        revive(*cluster.brokers)
-        return _play(scenario, Scene(servers, cluster, product, database, dice))
-
-
-def _play(scenario: Scenario, scene: Scene) -> Result:
-    """From the empty database to the figures. Whatever happens in it, the servers are healed behind it."""
-    result = Result(scenario.name, scene.product)
-    began = time.monotonic()
-    try:
-        try:
-            scenario.play(scene)
-        finally:
-            scene.heal()
-        scene.finish()
-    except Exception as error:
-        result.problems.append(f"{type(error).__name__}: {error}")
-    try:
-        scene.close()
-        count_out(scene, result)
+    with ExitStack() as stack:
+        kafka: Kafka | KafkaCluster = servers.kafka
+        if scenario.cluster:
+            kafka = stack.enter_context(shared.use())
+        began = time.monotonic()
+        scene = Scene(servers, kafka, product, f"chaos_{next(_serial)}", dice)
+        for step in (lambda: scenario.play(scene), scene.heal, scene.finish, scene.close):
+            _attempt(step, result)
+        _attempt(lambda: count_out(scene, result), result)
         judge(scenario, scene, result)
-    except Exception as error:
-        result.problems.append(f"could not be counted out: {type(error).__name__}: {error}")
-    result.problems[:0] = scene.problems
-    if result.problems:
-        result.log = _log(scene)
-    with suppress(Exception):
-        scene.server.drop_database(scene.database)
+        result.problems[:0] = scene.problems
+        if result.problems:
+            result.log = _log(scene)
+        _attempt(scene.drop, result)
     result.seconds = time.monotonic() - began
     return result
+
+
+def _attempt(step: Callable[[], None], result: Result) -> None:
+    """What fails is a problem; the steps behind it are tried all the same."""
+    try:
+        step()
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        result.problems.append(f"{type(error).__name__}: {error} ({place})")
 
 
 def _log(scene: Scene) -> list[str]:

@@ -100,6 +100,7 @@ class SharedCluster:
         with self._lock:
             if self._cluster is None:
                 self._cluster = self._stack.enter_context(KafkaCluster())
+            revive(*self._cluster.brokers)
             yield self._cluster
 
     def close(self) -> None:
