@@ -57,9 +57,10 @@ def _turns(
 class Run:
     """Several tracks, each with servers of its own, play the turns side by side: most of a fault is waiting."""
 
-    def __init__(self, turns: Iterator[tuple[Scenario, str, int]], products: Sequence[str]) -> None:
+    def __init__(self, turns: Iterator[tuple[Scenario, str, int]], products: Sequence[str], patience: float) -> None:
         self._turns = turns
         self._products = products
+        self._patience = patience
         self._cluster = SharedCluster()
         self._lock = threading.Lock()
         self.results: list[Result] = []
@@ -74,7 +75,7 @@ class Run:
         with Servers(self._products) as servers:
             while turn := self._next():
                 scenario, product, seed = turn
-                result = play(scenario, servers, self._cluster, product, seed)
+                result = play(scenario, servers, self._cluster, product, seed, self._patience)
                 with self._lock:
                     self.results.append(result)
                     click.echo(report.line(result))
@@ -92,7 +93,8 @@ class Run:
 @click.option("--duration", callback=_duration, help="Repeat the scenarios until it is over: 90s, 60m, 2h.")
 @click.option("--scenario", "names", multiple=True, metavar="NAME", help="Only this one; may be given again.")
 @click.option("--database", type=click.Choice([*DATABASES, "both"]), help="Default: scenarios take turns on them.")
-@click.option("--tracks", default=3, show_default=True, help="How many scenarios at once, each with its servers.")
+@click.option("--patience", default=1.0, help="Multiplies every limit of time, on a machine that is busy otherwise.")
+@click.option("--tracks", default=2, show_default=True, help="How many scenarios at once, each with its servers.")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures to a file.")
 @click.option("--list", "listing", is_flag=True, help="Name the scenarios, and do nothing.")
 def main(
@@ -101,6 +103,7 @@ def main(
     names: tuple[str, ...],
     database: str | None,
     tracks: int,
+    patience: float,
     file: Path | None,
     listing: bool,
 ) -> None:
@@ -120,7 +123,7 @@ def main(
     end = None if duration is None else began + duration
     turns = _turns(chosen, products, seed, end, both=database == "both")
     click.echo(f"seed {seed}")
-    run = Run(turns, products)
+    run = Run(turns, products, patience)
     try:
         run.play(min(tracks, len(chosen)))
     except UnavailableError as reason:

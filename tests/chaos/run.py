@@ -19,6 +19,9 @@ from tests.servers.kafka_cluster import KafkaCluster
 LAST_LINES = 25
 """Of each daemon's log, when a scenario failed."""
 
+LONGEST = 600
+"""Characters of a log line that are shown."""
+
 _serial = itertools.count(1)
 
 
@@ -34,7 +37,9 @@ def plan(
     return [(scenario, products[(places[scenario.name] + seed) % len(products)]) for scenario in shuffled]
 
 
-def play(scenario: Scenario, servers: Servers, shared: SharedCluster, product: str, seed: int) -> Result:
+def play(
+    scenario: Scenario, servers: Servers, shared: SharedCluster, product: str, seed: int, patience: float
+) -> Result:
     """One scenario, with three brokers where it needs them, from an empty database to the figures."""
     result = Result(scenario.name, product)
     dice = random.Random(f"{seed}/{scenario.name}")
@@ -43,7 +48,7 @@ def play(scenario: Scenario, servers: Servers, shared: SharedCluster, product: s
         if scenario.cluster:
             kafka = stack.enter_context(shared.use())
         began = time.monotonic()
-        scene = Scene(servers, kafka, product, f"chaos_{next(_serial)}", dice)
+        scene = Scene(servers, kafka, product, f"chaos_{next(_serial)}", dice, patience)
         for step in (lambda: scenario.play(scene), scene.heal, scene.finish, scene.close):
             _attempt(step, result)
         _attempt(lambda: count_out(scene, result), result)
@@ -67,8 +72,10 @@ def _attempt(step: Callable[[], None], result: Result) -> None:
 
 
 def _log(scene: Scene) -> list[str]:
-    return [
-        f"daemon {running.daemon.process.pid}: {json.dumps(line)}"
-        for running in scene.running
-        for line in running.daemon.log[-LAST_LINES:]
-    ]
+    """Lines that say the same one after the other are told once."""
+    said = []
+    for running in scene.running:
+        lines = running.daemon.log
+        told = [line for before, line in zip([{}, *lines], lines, strict=False) if before.get("event") != line["event"]]
+        said += [f"daemon {running.daemon.process.pid}: {json.dumps(line)}"[:LONGEST] for line in told[-LAST_LINES:]]
+    return said

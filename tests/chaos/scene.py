@@ -23,6 +23,7 @@ from tests.servers.kafka import Kafka
 from tests.servers.kafka_cluster import KafkaCluster
 
 PATIENCE = 30.0
+POLL = 0.1
 BATCH, IN_FLIGHT = 200, 3
 """Of the daemons: rows of a batch, and batches at once."""
 
@@ -59,8 +60,15 @@ class Scene:
     """What a scenario is played in. `dice` decide everything that is left to chance."""
 
     def __init__(
-        self, servers: Servers, kafka: Kafka | KafkaCluster, product: str, database: str, dice: random.Random
+        self,
+        servers: Servers,
+        kafka: Kafka | KafkaCluster,
+        product: str,
+        database: str,
+        dice: random.Random,
+        patience: float = 1.0,
     ) -> None:
+        """`patience` multiplies every limit of time."""
         self.servers = servers
         self.server = servers.databases[product]
         self.database_proxy = servers.database_proxies[product]
@@ -68,6 +76,7 @@ class Scene:
         self.database = database
         self.dice = dice
         self.kafka = kafka
+        self.patience = patience
         self.writers = Writers()
         self.running: list[Running] = []
         self.topics: list[str] = []
@@ -218,12 +227,12 @@ class Scene:
 
     def until(self, condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> float:
         """Waits for something to come true, and returns how long it took. A daemon that ends by itself is a problem."""
-        began = time.monotonic()
+        began, patience = time.monotonic(), patience * self.patience
         while not condition():
             for running in self.living:
                 assert running.daemon.process.poll() is None, f"a daemon ended by itself while: {what}"
             assert time.monotonic() - began < patience, f"not within {patience:.0f} s: {what}"
-            time.sleep(0.03)
+            time.sleep(POLL)
         return time.monotonic() - began
 
     def flow(self, events: int = 200, topic: str = "%") -> None:
@@ -239,6 +248,7 @@ class Scene:
             lambda: not self.count(f"{UNSENT} AND id <= %s", newest), "what the fault held up is delivered", 60
         )
         self.recoveries.append(took)
+        within *= self.patience
         if took > within:
             self.problems.append(f"what the fault held up was delivered after {took:.1f} s, expected: {within:.0f} s")
 

@@ -25,6 +25,9 @@ VERSION = "4.1.1"
 _POM = Path(__file__).with_name("pom.xml")
 _CLUSTER_ID = "outboxd-test-cluster-1"
 
+SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""Java options for a broker that is restarted often: it starts with less work, and is slower in the long run."""
+
 _LOG4J = """\
 status = error
 appender.out.type = Console
@@ -52,8 +55,10 @@ class Kafka(Server):
 
     name = "Kafka"
 
-    def __init__(self, *, heap: str = "512m", settings: Mapping[str, str] | None = None) -> None:
-        """`settings` are added to the broker's own, as in server.properties.
+    def __init__(
+        self, *, heap: str = "512m", settings: Mapping[str, str] | None = None, java_options: Sequence[str] = ()
+    ) -> None:
+        """`settings` are added to the broker's own, as in server.properties; `java_options` to the JVM's.
 
         Raises UnavailableError when Kafka was not provided, or there is no Java.
         """
@@ -66,6 +71,7 @@ class Kafka(Server):
         self.settings = self._default_settings(free_port()) | dict(settings or {})
         """May be changed while the broker is stopped."""
         self._heap = heap
+        self._java_options = list(java_options)
 
     @property
     def bootstrap(self) -> str:
@@ -165,6 +171,7 @@ class Kafka(Server):
             self._java,
             f"-Xmx{self._heap}",
             "-Xshare:auto",
+            *self._java_options,
             logging,
             "-cp",
             f"{self._jars}/*",
