@@ -57,7 +57,17 @@ def _turns(
 class Run:
     """Several tracks, each with servers of its own, play the turns side by side: most of a fault is waiting."""
 
-    def __init__(self, turns: Iterator[tuple[Scenario, str, int]], products: Sequence[str], patience: float) -> None:
+    def __init__(
+        self,
+        turns: Iterator[tuple[Scenario, str, int]],
+        products: Sequence[str],
+        *,
+        seed: int,
+        patience: float,
+        file: Path | None,
+    ) -> None:
+        self._seed = seed
+        self._file = file
         self._turns = turns
         self._products = products
         self._patience = patience
@@ -68,8 +78,11 @@ class Run:
     def play(self, tracks: int) -> None:
         """Returns when no turn is left."""
         with closing(self._cluster), ThreadPoolExecutor(tracks) as threads:
-            for track in [threads.submit(self._track) for _ in range(tracks)]:
-                track.result()
+            try:
+                for track in [threads.submit(self._track) for _ in range(tracks)]:
+                    track.result()
+            finally:
+                self._turns = iter(())  # after Ctrl-C, or a track that failed, the others end behind their scenario
 
     def _track(self) -> None:
         with Servers(self._products) as servers:
@@ -78,10 +91,17 @@ class Run:
                 result = play(scenario, servers, self._cluster, product, seed, self._patience)
                 with self._lock:
                     self.results.append(result)
+                    self._save()
                     click.echo(report.line(result))
                     if not result.passed:
                         again = f"make chaos ARGS='--seed {seed} --database {product} --scenario {scenario.name}'"
                         click.echo(report.failure(result, again))
+
+    def _save(self) -> None:
+        """As it stands now: a long run may be cut short."""
+        if self._file:
+            figures = [result.as_json() for result in self.results]
+            self._file.write_text(json.dumps({"seed": self._seed, "results": figures}, indent=1))
 
     def _next(self) -> tuple[Scenario, str, int] | None:
         with self._lock:
@@ -123,18 +143,14 @@ def main(
     end = None if duration is None else began + duration
     turns = _turns(chosen, products, seed, end, both=database == "both")
     click.echo(f"seed {seed}")
-    run = Run(turns, products, patience)
+    run = Run(turns, products, seed=seed, patience=patience, file=file)
     try:
         run.play(min(tracks, len(chosen)))
     except UnavailableError as reason:
         raise click.ClickException(str(reason)) from None
-    report.table(run.results, Console(width=None if sys.stdout.isatty() else 160))
-    took = time.monotonic() - began
-    click.echo(f"seed {seed}, {took:.0f} s")
-    if file:
-        figures = {"seed": seed, "seconds": round(took, 1), "results": [result.as_json() for result in run.results]}
-        file.write_text(json.dumps(figures, indent=1))
-    sys.exit(any(not result.passed for result in run.results))
+    report.table(run.results, Console(width=None if sys.stdout.isatty() else 170))
+    click.echo(f"seed {seed}, {time.monotonic() - began:.0f} s")
+    sys.exit(not run.results or any(not result.passed for result in run.results))
 
 
 if __name__ == "__main__":

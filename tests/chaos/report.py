@@ -8,8 +8,14 @@ from rich.table import Table
 from tests.chaos.result import Result
 from tests.chaos.scenario import MEGABYTE
 
-COLUMNS = ("scenario", "on", "committed", "delivered", "missing", "reordered", "twice", "explained", "dead")
+COLUMNS = ("scenario", "on", "times", "committed", "delivered", "missing", "reordered", "twice", "explained", "dead")
 MORE = ("attempts", "recovery", "memory", "took", "")
+
+SUMS = (
+    *("committed", "delivered", "missing", "reordered", "changed", "strangers"),
+    *("duplicates", "explained", "dead_letters", "rounds"),
+)
+WORST = ("attempts", "recovery", "memory", "seconds")
 
 
 def line(result: Result) -> str:
@@ -30,8 +36,24 @@ def failure(result: Result, again: str) -> str:
     return "\n".join(parts)
 
 
+def total(results: Sequence[Result]) -> list[Result]:
+    """A long run plays a scenario many times: its sums, and the worst of what is not a sum."""
+    totals: dict[tuple[str, str], Result] = {}
+    for result in results:
+        whole = totals.setdefault(
+            (result.scenario, result.database), Result(result.scenario, result.database, rounds=0)
+        )
+        for name in SUMS:
+            setattr(whole, name, getattr(whole, name) + getattr(result, name))
+        for name in WORST:
+            setattr(whole, name, max(getattr(whole, name), getattr(result, name)))
+        whole.problems += result.problems
+    return list(totals.values())
+
+
 def table(results: Sequence[Result], console: Console) -> None:
     """All figures."""
+    results, runs = total(results), len(results)
     shown = Table(*COLUMNS, *MORE)
     for column in shown.columns[2:]:
         column.justify = "right"
@@ -39,6 +61,7 @@ def table(results: Sequence[Result], console: Console) -> None:
         shown.add_row(
             result.scenario,
             result.database,
+            str(result.rounds),
             f"{result.committed:,}",
             f"{result.delivered:,}",
             *map(str, (result.missing, result.reordered, result.duplicates, result.explained, result.dead_letters)),
@@ -52,4 +75,4 @@ def table(results: Sequence[Result], console: Console) -> None:
     console.print(shown)
     failed = sum(not result.passed for result in results)
     committed = sum(result.committed for result in results)
-    console.print(f"{len(results)} scenarios, {failed} failed; {committed:,} events")
+    console.print(f"{len(results)} scenarios played {runs} times, {failed} failed; {committed:,} events")

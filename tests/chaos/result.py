@@ -36,6 +36,8 @@ class Result:
     memory: int = 0
     """Resident, of the largest daemon at its peak."""
     seconds: float = 0.0
+    rounds: int = 1
+    """How often it was played; more than 1 in a sum only."""
     problems: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
     """Event by event."""

@@ -1,7 +1,9 @@
 """The world of one scenario: its database, topics, writers and daemons, and the faults it can do to them."""
 
 import random
+import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +26,9 @@ from tests.servers.kafka_cluster import KafkaCluster
 
 PATIENCE = 30.0
 POLL = 0.1
+OUTBOXD = (*(("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()), sys.executable, "-m", "outboxd")
+"""A daemon ends with the run, however that ends."""
+
 BATCH, IN_FLIGHT = 200, 3
 """Of the daemons: rows of a batch, and batches at once."""
 
@@ -162,7 +167,7 @@ class Scene:
         port = self.database_proxy.port if database_proxy else self.server.port
         url = f"mysql+pymysql://{DAEMON}@127.0.0.1:{port}/{self.database}"
         bootstrap = f"127.0.0.1:{self.servers.kafka_proxy.port}" if broker_proxy else self.kafka.bootstrap
-        daemon = Daemon(url, bootstrap, **(QUICK | settings))
+        daemon = Daemon(url, bootstrap, program=OUTBOXD, **(QUICK | settings))
         daemon.start()
         self.running.append(Running(daemon))
         return daemon

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.chaos.__main__ import main
+from tests.chaos.report import total
 from tests.chaos.result import Result, judge
 from tests.chaos.run import plan
 from tests.chaos.scenario import MEGABYTE, Scenario
@@ -56,6 +57,17 @@ def test_not_as_expected(played: Any, figures: dict[str, int], problem: str) -> 
     """Each is one problem, and enough to fail."""
     (told,) = judged(played, **figures).problems
     assert problem in told
+
+
+def test_a_long_run_is_summed_up() -> None:
+    """Events add up, the worst memory and recovery count, and one failure is enough."""
+    once = Result("one", "mysql", committed=10, missing=1, memory=5, recovery=2.0, problems=["lost"])
+    again = Result("one", "mysql", committed=20, memory=7, recovery=1.0)
+    other = Result("one", "mariadb", committed=1)
+    whole, rest = total([once, other, again])
+    assert (whole.rounds, whole.committed, whole.missing, whole.memory, whole.recovery) == (2, 30, 1, 7, 2.0)
+    assert not whole.passed
+    assert (rest.rounds, rest.committed, rest.passed) == (1, 1, True)
 
 
 def test_a_seed_decides_order_and_databases() -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import httpx
 
-from tests.servers.cache import CACHE, UnavailableError, fill
+from tests.servers.cache import CACHE, UnavailableError, fill, recorded
 from tests.servers.server import Server, free_port
 
 VERSION = "2.12.0"
@@ -73,7 +73,7 @@ class Toxiproxy(Server):
         """Raises UnavailableError when it was not provided."""
         self._program = CACHE / f"toxiproxy-{VERSION}" / "server"
         if not self._program.exists():
-            raise UnavailableError("toxiproxy is not in the cache: run `make servers`")
+            raise UnavailableError(recorded(self.name) or "toxiproxy is not in the cache: run `make servers`")
         super().__init__()
         self._port = free_port()
         self._api = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=10, trust_env=False)
