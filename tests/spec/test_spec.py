@@ -67,7 +67,7 @@ def assert_no_error(output: str, at_least: int) -> None:
 def test_the_model_keeps_the_promises(tlc: Tlc) -> None:
     """Nothing is lost and nothing is reordered in any state, and each action was taken on the way."""
     output = tlc.check(MODEL, SPEC / "OutboxLane.cfg", timeout=PATIENCE)
-    assert_no_error(output, 300_000)
+    assert_no_error(output, 600_000)
     counts = taken(output)
     assert {name for name in actions() if not counts.get(name)} == set(), "actions that were never taken"
 
