@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
+from zlib import crc32
 
 from outboxd.errors import Failure
 from outboxd.model import Event, Status
@@ -90,12 +91,12 @@ class LaneSignature(NamedTuple):
     rows: int = 0
     total: int = 0
     """The sum of their ids."""
-    xor: int = 0
-    """Their ids, all exclusive-or."""
+    hashes: int = 0
+    """The sum of the CRC-32 of their ids, so that {1, 6} is not {2, 5}."""
 
     def plus(self, event_id: int) -> "LaneSignature":
         """With one row more."""
-        return LaneSignature(self.rows + 1, self.total + event_id, self.xor ^ event_id)
+        return LaneSignature(self.rows + 1, self.total + event_id, self.hashes + crc32(b"%d" % event_id))
 
 
 class Standing(NamedTuple):

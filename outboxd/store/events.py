@@ -34,9 +34,9 @@ def changed_rows(connection: Connection, statement: str, values: tuple[Any, ...]
 def signatures(connection: Connection, statement: str) -> dict[int, LaneSignature]:
     """The signature of each lane, from rows of parts of it."""
     found: defaultdict[int, LaneSignature] = defaultdict(LaneSignature)
-    for lane, rows, total, xor in connection.exec_driver_sql(statement):
+    for lane, rows, total, hashes in connection.exec_driver_sql(statement):
         before = found[lane]
-        found[lane] = LaneSignature(before.rows + rows, before.total + total, before.xor ^ xor)
+        found[lane] = LaneSignature(before.rows + rows, before.total + total, before.hashes + hashes)
     return dict(found)
 
 

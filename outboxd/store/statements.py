@@ -12,7 +12,7 @@ from outboxd.ports import EVERY_TOPIC, TopicFilter
 
 LANE_INDEX: Final = "idx_status_lane_next_attempt"
 HOLDS_INDEX: Final = "idx_holds_lane"
-SIGNATURE: Final = "lane, COUNT(*), CAST(SUM(id) AS SIGNED), BIT_XOR(id)"
+SIGNATURE: Final = "lane, COUNT(*), CAST(SUM(id) AS SIGNED), CAST(SUM(CRC32(id)) AS SIGNED)"
 
 _UNKNOWN: Final = f"(status < {min(Status):d} OR status > {max(Status):d})"
 

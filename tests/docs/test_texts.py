@@ -125,7 +125,7 @@ def test_the_diagram_is_the_life_cycle() -> None:
     """The arrows of the diagram, and the rows of the table below it, are the transitions of the code."""
     content = HOW_IT_WORKS.read_text()
     code = {
-        (before.name.lower(), happening.value, after.name.lower())
+        (before.name.lower() if before is not None else "unknown", happening.value, after.name.lower())
         for (before, happening), possible in TRANSITIONS.items()
         for after in possible
     }

@@ -35,7 +35,7 @@ def test_a_row_that_somebody_else_wrote_makes_the_book_stale() -> None:
     assert holds.stale([3], {3: signature(20, 21)})
     assert holds.stale([3, 4], {})
     assert holds.stale([4], {4: signature(1)})
-    assert signature(4, 5) != signature(6, 7), "the exclusive-or alone would be the same"
+    assert signature(1, 6) != signature(2, 5), "of the same count, sum, and exclusive-or"
 
 
 def test_what_the_owner_wrote_itself_needs_no_second_reading() -> None:

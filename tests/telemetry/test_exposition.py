@@ -99,6 +99,7 @@ def use_everything(telemetry: Telemetry) -> None:
         metrics.lanes_owned(64)
         metrics.in_flight(1000, 250_000)
     telemetry.source("orders").paused("outage")
+    telemetry.source("orders").topics_paused({"unknown_topic": 2})
 
 
 def check_metrics(promtool: Path, page: bytes) -> tuple[int, bytes]:

@@ -95,7 +95,8 @@ def test_a_pause_shows_its_cause_and_only_the_last(telemetry: Telemetry) -> None
     metrics = telemetry.source("orders")
 
     def paused() -> dict[Labels, float]:
-        return {labels: value for (name, labels), value in samples(telemetry).items() if name.endswith("_paused")}
+        found = samples(telemetry).items()
+        return {labels: value for (name, labels), value in found if name.endswith("delivery_paused")}
 
     metrics.paused("outage")
     metrics.paused("authorization")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
-from outboxd.errors import Failure, FailureKind
+from outboxd.errors import DatabaseUnavailableError, Failure, FailureKind
 from outboxd.holds import HoldBook
 from outboxd.lanes import LaneBook
 from outboxd.lifecycle import Happening, RetryPolicy, crash_batch_limit, decide
@@ -21,6 +21,9 @@ KILLER = Failure(
     "owner_died",
     "the daemon died each time that it sent this event alone; look at its log and at the payload, then requeue it",
 )
+
+UNTORN: Final = 60.0
+"""Seconds for which all reads are of one moment, after a write that makes rows readable had an unknown outcome."""
 
 NOTHING_STANDS: Final = Standing({}, cut_lane_dated=False)
 
@@ -53,6 +56,7 @@ class BatchReader:
 
     def __init__(self, reading: Reading) -> None:
         self._ = reading
+        self._untorn_until = 0.0
 
     async def next(self, limit: int, budget: int, topics: TopicFilter = EVERY_TOPIC) -> Batch | None:
         """The next batch of at most `limit` rows and about `budget` bytes, its lanes occupied; None: nothing to do.
@@ -123,7 +127,7 @@ class BatchReader:
         """
         holds, reader = self._.holds, self._.reader
         known = holds.known(lanes)
-        if len(known) == len(lanes):
+        if len(known) == len(lanes) and asyncio.get_running_loop().time() >= self._untorn_until:
             events = await reader.read(lanes, limit, topics)
             if not events:
                 return events, NOTHING_STANDS
@@ -140,7 +144,12 @@ class BatchReader:
         """The events by id."""
         if cut is not None and standing.cut_lane_dated:
             # Rows with a due time may belong in front of those read of this lane: it waits for the next read.
-            await self._.upkeep.undate(instance, [cut], 1000)
+            try:
+                await self._.upkeep.undate(instance, [cut], 1000)
+            except DatabaseUnavailableError:
+                # It may be done yet, between a read and the look for dated rows behind it.
+                self._untorn_until = asyncio.get_running_loop().time() + UNTORN
+                raise
             events = [event for event in events if event.lane != cut]
         return sorted(events, key=in_order)
 
