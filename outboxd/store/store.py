@@ -65,10 +65,10 @@ async def open_store(
     `inline_bytes`: payloads up to this size are read with their rows. `lease_ttl` in seconds: a connection that is
     silent for longer is ended by the server. Raises DatabaseUnavailableError, UnsupportedServerError, SchemaError.
     """
-    # A heartbeat that hangs must fail while there is time for another; and a fenced write holds up the heartbeat, so
-    # it may not wait longer for what somebody else has locked.
+    # A heartbeat that hangs must fail while there is time for another; and as a fenced write holds up the heartbeat, it
+    # may wait for what somebody else has locked only half as long.
     patience = max(1.0, lease_ttl / 4)
-    options = replace(options, wait_timeout=lease_ttl, lock_wait=min(options.lock_wait, patience))
+    options = replace(options, wait_timeout=lease_ttl, lock_wait=min(options.lock_wait, lease_ttl / 8))
     engine = open_engine(url, options)
     heartbeat = open_engine(
         url,

@@ -251,10 +251,10 @@ def test_an_outage_is_told_once_and_tried_with_patience(load: Load, work: StartD
 
 def test_rows_that_somebody_locks(load: Load, work: StartDaemon) -> None:
     """1205: a session holds a due retry for longer than anybody waits. Delivery goes on, and so does the lease."""
-    daemon = work()
+    daemon = work(LEASE__TTL="8s")
     with load.outbox.connect() as connection, lock_a_retry(connection, load.topic):
         until(lambda: waiting(load.outbox.server, PROMOTE), "the daemon waits for it")
-        end = time.monotonic() + 8
+        end = time.monotonic() + 12
         while time.monotonic() < end:
             load.until_more_is_sent(20)
     assert not daemon.events("lease.lost")
