@@ -134,7 +134,7 @@ def discard(
     if not (yes or dry_run or sys.stdin.isatty()):
         raise click.UsageError("nobody can be asked here: write --yes to delete for good, or --dry-run to look")
     with _open(settings, source) as letters:
-        selection = wanted.resolved(letters)
+        selection = wanted.resolved(letters, moved_already=True)
         absent = _report_absent(letters, wanted)
         if dry_run:
             _preview(letters, selection, limit, "discard")
@@ -164,7 +164,7 @@ def _check(wanted: Wanted, *, everything: bool) -> None:
 
 def _report_absent(letters: DeadLetters, wanted: Wanted) -> bool:
     """Names the ids that are no dead letters. True when there are any."""
-    absent = letters.missing(wanted.named())
+    absent = letters.missing(wanted.selection.named())
     for letter_id, status in absent.items():
         click.echo(f"outboxd: {_absent(letter_id, status)}", err=True)
     return bool(absent)

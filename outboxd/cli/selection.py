@@ -52,18 +52,15 @@ class Wanted(NamedTuple):
     before: datetime | timedelta | None
     after: datetime | timedelta | None
 
-    def named(self) -> list[int]:
-        """The ids that were given one by one."""
-        return [ids.start for ids in self.selection.ids if len(ids) == 1]
-
     def given(self) -> bool:
         """Whether anything was selected."""
         return self != Wanted(Selection(), None, None)
 
-    def resolved(self, letters: DeadLetters) -> Selection:
-        """As it stands now."""
+    def resolved(self, letters: DeadLetters, *, moved_already: bool = False) -> Selection:
+        """As it stands now; with `moved_already`, without what becomes a dead letter later."""
         now = letters.now()
-        return replace(self.selection, before=_time(self.before, now), after=_time(self.after, now), as_of=now)
+        before, after = _time(self.before, now), _time(self.after, now)
+        return replace(self.selection, before=before, after=after, as_of=now if moved_already else None)
 
 
 def _time(moment: datetime | timedelta | None, now: datetime) -> datetime | None:

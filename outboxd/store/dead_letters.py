@@ -84,6 +84,10 @@ class Selection:
     as_of: datetime | None = None
     """Leaves out what was moved later: who agreed to delete ten does not delete an eleventh."""
 
+    def named(self) -> list[int]:
+        """The ids that were given one by one."""
+        return [ids.start for ids in self.ids if ids.stop - ids.start == 1]
+
     def where(self) -> tuple[str, tuple[Any, ...]]:
         """As a condition and its values."""
         conditions, values = ["TRUE"], []
@@ -105,9 +109,9 @@ class Selection:
         return " AND ".join(conditions), tuple(values)
 
     def _id_conditions(self) -> Iterator[str]:
-        if single := [ids.start for ids in self.ids if len(ids) == 1]:
+        if single := self.named():
             yield f"id IN ({integers(single)})"
-        yield from (f"id BETWEEN {ids.start:d} AND {ids.stop - 1:d}" for ids in self.ids if len(ids) > 1)
+        yield from (f"id BETWEEN {ids.start:d} AND {ids.stop - 1:d}" for ids in self.ids if ids.stop - ids.start > 1)
 
 
 def utc(column: str) -> str:
@@ -196,7 +200,10 @@ class DeadLetters:
                 return
             after = ids[-1]
             limit = None if limit is None else limit - len(ids)
-            yield transaction(self._connection, lambda ids=ids: change(self._locked(selection, ids)))  # type: ignore[misc]
+            yield self._changed(selection, ids, change)
+
+    def _changed(self, selection: Selection, ids: list[int], change: Callable[[list[DeadLetter]], Chunk]) -> Chunk:
+        return transaction(self._connection, lambda: change(self._locked(selection, ids)))
 
     def _next(self, selection: Selection, after: int, limit: int) -> list[int]:
         """The next ids, at least one, whose payloads together stay within the limit of a chunk. Locks nothing."""

@@ -104,6 +104,7 @@ def test_show_tells_all_but_the_payload(run: Run, sql: Sql) -> None:
 FILTERS = [
     (("17",), [17]),
     (("17", "19-20"), [17, 19, 20]),
+    (("0-9223372036854775807", "--topic", "orders"), [18, 19, 20]),
     (("--topic", "refunds"), [17]),
     (("--topic", "Refunds"), []),
     (("--aggregate", "order-2"), [18]),
