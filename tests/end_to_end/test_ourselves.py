@@ -23,6 +23,9 @@ Count = Callable[..., int]
 StartDaemon = Callable[..., Daemon]
 NewTopic = Callable[..., str]
 
+# None of it concerns the database.
+pytestmark = pytest.mark.parametrize("database_server", ["mariadb"], indirect=True)
+
 BOUND = 10.0
 """Seconds in which a daemon in trouble must have stopped."""
 
