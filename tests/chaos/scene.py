@@ -90,6 +90,8 @@ class Scene:
         self.problems: list[str] = []
         self.explained = 0
         """How many duplicates can have been made by kills, freezes, and what the daemons call suspected."""
+        self.keeps_sent = True
+        """Whether rows that are sent stay in their table."""
         self.stalls = 0
         """How many daemons were killed or frozen."""
         self.recoveries: list[float] = []
