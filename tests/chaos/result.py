@@ -125,16 +125,16 @@ def _ledger(scene: Scene) -> Ledger:
 
 def _join(scene: Scene, ledger: Ledger, result: Result) -> set[str]:
     """Puts the rows' ids and stored payloads into the ledger, and returns the dead letters' event ids."""
-    columns = "id, event_id, payload, attempt_count"
+    columns = "id, event_id, topic, payload, attempt_count"
     rows = scene.query(f"SELECT {columns}, status FROM outbox_events")
     dead = scene.query(f"SELECT {columns}, 3 FROM outbox_deadletters")
     unsettled = 0
-    for row_id, event_id, payload, attempts, status in [*rows, *dead]:
+    for row_id, event_id, topic, payload, attempts, status in [*rows, *dead]:
         committed = ledger.events.get(event_id)
         if committed is None:
             result.problems.append(f"the table has event {event_id}, which nobody committed")
             continue
-        committed.number, committed.stored = row_id, payload.encode()
+        committed.number, committed.topic, committed.stored = row_id, topic, payload.encode()
         unsettled += status not in (1, 3)
         if event_id not in scene.poison:
             result.attempts = max(result.attempts, attempts)

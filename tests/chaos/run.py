@@ -13,8 +13,6 @@ from tests.chaos.result import Result, count_out, judge
 from tests.chaos.scenario import SCENARIOS, Scenario
 from tests.chaos.scene import Scene
 from tests.chaos.servers import Servers, SharedCluster
-from tests.servers.kafka import Kafka
-from tests.servers.kafka_cluster import KafkaCluster
 
 LAST_LINES = 25
 """Of each daemon's log, when a scenario failed."""
@@ -42,23 +40,29 @@ def play(
 ) -> Result:
     """One scenario, with three brokers where it needs them, from an empty database to the figures."""
     result = Result(scenario.name, product)
-    dice = random.Random(f"{seed}/{scenario.name}")
-    with ExitStack() as stack:
-        kafka: Kafka | KafkaCluster = servers.kafka
-        if scenario.cluster:
-            kafka = stack.enter_context(shared.use())
-        began = time.monotonic()
-        scene = Scene(servers, kafka, product, f"chaos_{next(_serial)}", dice, patience)
-        for step in (lambda: scenario.play(scene), scene.heal, scene.finish, scene.close):
-            _attempt(step, result)
-        _attempt(lambda: count_out(scene, result), result)
-        judge(scenario, scene, result)
-        result.problems[:0] = scene.problems
-        if result.problems:
-            result.log = _log(scene)
-        _attempt(scene.drop, result)
+    began = time.monotonic()
+
+    def prepared_and_played() -> None:
+        with ExitStack() as stack:
+            kafka = stack.enter_context(shared.use()) if scenario.cluster else servers.kafka
+            servers.heal()  # the scenario before may have failed at it
+            dice = random.Random(f"{seed}/{scenario.name}")
+            _play(scenario, Scene(servers, kafka, product, f"chaos_{next(_serial)}", dice, patience), result)
+
+    _attempt(prepared_and_played, result)
     result.seconds = time.monotonic() - began
     return result
+
+
+def _play(scenario: Scenario, scene: Scene, result: Result) -> None:
+    for step in (lambda: scenario.play(scene), scene.heal, scene.finish, scene.close):
+        _attempt(step, result)
+    _attempt(lambda: count_out(scene, result), result)
+    judge(scenario, scene, result)
+    result.problems[:0] = scene.problems
+    if result.problems:
+        result.log = _log(scene)
+    _attempt(scene.drop, result)
 
 
 def _attempt(step: Callable[[], None], result: Result) -> None:

@@ -19,7 +19,7 @@ def ledger() -> Ledger:
     written = Ledger()
     written.commit([written.row(f"order-{n % AGGREGATES}", "orders") for n in range(EVENTS)])
     for committed in written.events.values():
-        committed.stored = committed.payload.encode()
+        committed.topic, committed.stored = "orders", committed.payload.encode()
     return written
 
 

@@ -27,7 +27,7 @@ class Committed:
     event_type: str = "changed"
     aggregate_type: str = "order"
     topic: str = ""
-    """Empty: whichever the daemon chose."""
+    """Empty: not compared, as a row's topic may be corrected while it waits."""
     stored: bytes | None = None
     """The payload as the database gives it back, where that is known: MySQL keeps a JSON value, not its text."""
 
@@ -48,9 +48,9 @@ class Ledger:
 
     def commit(self, rows: list[tuple[str, ...]]) -> None:
         """The database said yes."""
-        for event_id, event_type, aggregate_type, aggregate_id, topic, payload in rows:
+        for event_id, event_type, aggregate_type, aggregate_id, _, payload in rows:
             number = json.loads(payload)["number"]
-            self.events[event_id] = Committed(aggregate_id, number, payload, event_type, aggregate_type, topic)
+            self.events[event_id] = Committed(aggregate_id, number, payload, event_type, aggregate_type)
 
 
 def fill(connection: "pymysql.Connection[Any]", ledger: Ledger, topic: str, events: int, aggregates: int) -> None:
