@@ -25,8 +25,7 @@ READ_ONLY: Final = frozenset({1290, 1792})
 
 SESSION: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    "SET SESSION time_zone='+00:00', sql_safe_updates=0, "
-    "sql_mode='STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'"
+    "SET SESSION time_zone='+00:00', sql_safe_updates=0, sql_mode='STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'"
     # MariaDB checks that a payload is JSON, unless told not to: a row that was written so could never be settled.
     "/*M!100201 , check_constraint_checks=0 */",
 )

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,8 @@ class Load:
     bootstrap: str
     topic: str
     writers: list[SteadfastWriter]
+    ledger: Ledger = field(default_factory=Ledger)
+    """What the test itself has committed."""
 
     def count(self, where: str = "TRUE", *values: object, table: str = "outbox_events") -> int:
         """How many rows; on a connection of its own, so that it works after any fault."""
@@ -111,7 +113,7 @@ class Load:
 
         A retry that comes due shows that the connection for upkeep works, as well as those that read and settle.
         """
-        ledger = Ledger()
+        ledger = self.ledger
         for writer in self.writers:
             ledger.events |= writer.stop().events
         with self.outbox.connect() as connection:

@@ -122,7 +122,7 @@ def test_summer_time_in_the_databases_time_zone(zoned: SqlServer, kafka: Kafka, 
     ledger, name = Ledger(), topic(3)
     before, after = (120, 60) if ends else (60, 120)
     zoned.stop()
-    change = time.time() + 20
+    change = time.time() + 15 + 4 * zoned.start_seconds
     zoned.zone = clocks_change(change, ends=ends)  # type: ignore[attr-defined]
     zoned.start()
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from outboxd.model import TableNames
 from outboxd.store.migrator import Migrator
 from tests.conftest import Database
-from tests.end_to_end.application import Ledger, insert
+from tests.end_to_end.application import insert
 from tests.end_to_end.daemon import Daemon, until
 from tests.end_to_end.steadfast import ACCOUNT, Load, SteadfastWriter, threads
 from tests.servers.cache import UnavailableError
@@ -252,7 +252,7 @@ def test_an_outage_is_told_once_and_tried_with_patience(load: Load, work: StartD
 def test_rows_that_somebody_locks(load: Load, work: StartDaemon) -> None:
     """1205: a session holds a due retry for longer than anybody waits. Delivery goes on, and so does the lease."""
     daemon = work(LEASE__TTL="8s")
-    with load.outbox.connect() as connection, lock_a_retry(connection, load.topic):
+    with load.outbox.connect() as connection, lock_a_retry(connection, load):
         until(lambda: waiting(load.outbox.server, PROMOTE), "the daemon waits for it")
         end = time.monotonic() + 12
         while time.monotonic() < end:
@@ -270,7 +270,7 @@ def test_deadlocks(load: Load, work: StartDaemon) -> None:
         cursor.execute("CREATE TABLE ballast (n INT PRIMARY KEY AUTO_INCREMENT, text VARCHAR(10))")
         before = deadlocks(server)
         for _ in range(3):
-            with lock_a_retry(connection, load.topic):
+            with lock_a_retry(connection, load):
                 cursor.executemany("INSERT INTO ballast (text) VALUES (%s)", [("x",)] * 500)
                 until(lambda: waiting(server, PROMOTE), "the daemon waits for it")
                 # The daemon holds its own row in share mode, and waits for the event; now each waits for the other.
@@ -281,16 +281,15 @@ def test_deadlocks(load: Load, work: StartDaemon) -> None:
 
 
 @contextmanager
-def lock_a_retry(connection: "pymysql.Connection[Any]", topic: str) -> Iterator[None]:
+def lock_a_retry(connection: "pymysql.Connection[Any]", load: Load) -> Iterator[None]:
     """A transaction that holds an event which comes due meanwhile, and which the daemon then wants to promote."""
     with connection.cursor() as cursor:
-        event = insert(connection, Ledger(), "locked", topic, status=2, next_attempt_at="2037-01-01 00:00:00")
+        event = insert(connection, load.ledger, "locked", load.topic, status=2, next_attempt_at="2037-01-01 00:00:00")
         due = "next_attempt_at = NOW() + INTERVAL 2 SECOND"
         cursor.execute(f"UPDATE outbox_events SET {due} WHERE event_id = %s", (event,))
         connection.begin()
         assert cursor.execute("SELECT id FROM outbox_events WHERE event_id = %s FOR UPDATE", (event,))
         yield
-        cursor.execute("DELETE FROM outbox_events WHERE event_id = %s", (event,))
         connection.commit()
 
 

@@ -16,26 +16,10 @@ from tests.servers.kafka import Kafka
 
 Run = Callable[..., Result]
 
-DEAD_COLUMNS = (
-    "ADD COLUMN lane tinyint unsigned AS (crc32(aggregate_id) & 63) VIRTUAL INVISIBLE, "
-    "ADD COLUMN holds tinyint unsigned NULL INVISIBLE, ADD INDEX idx_holds_lane (holds, lane)"
-)
-
-
-def prepare(database: Database) -> None:
-    """The tables of the newest revision."""
-    Migrator(database.url, TableNames()).upgrade()
-    with closing(database.connect()) as connection:
-        sql = Sql(connection)
-        if "holds" not in sql.definitions()["outbox_deadletters"]:  # before revision 0003
-            sql(f"ALTER TABLE outbox_deadletters {DEAD_COLUMNS}")
-            sql("ALTER TABLE outbox_instances ADD COLUMN report json NULL")
-
-
 @pytest.fixture
 def outbox(database: Database) -> Database:
     """A database with the tables."""
-    prepare(database)
+    Migrator(database.url, TableNames()).upgrade()
     return database
 
 
