@@ -71,7 +71,7 @@ def rows_deleted_as_they_are_sent(scene: Scene) -> None:
     scene.rest(1, 2)
     scene.kill(daemon)
     scene.daemon(RETENTION__SENT="0s")
-    scene.recovers(within=5)
+    scene.recovers(within=10)
 
 
 @scenario()
