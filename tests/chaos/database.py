@@ -79,7 +79,7 @@ def failover_to_a_read_only_node(scene: Scene) -> None:
     daemon = scene.daemon()
     scene.flow()
     scene.query("SET GLOBAL read_only = ON")
-    daemon.wait_for("database.unavailable")
+    scene.hears(daemon, "database.unavailable")
     scene.rest(1, 2)
     scene.query("SET GLOBAL read_only = OFF")
     scene.recovers(within=8)

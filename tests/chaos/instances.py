@@ -110,11 +110,11 @@ def two_of_the_same_name(scene: Scene) -> None:
     scene.write(scene.topic())
     first = scene.daemon(INSTANCE__NAME="outboxd-0")
     second = scene.start_daemon(INSTANCE__NAME="outboxd-0")
-    second.wait_for("lease.refused")
+    scene.hears(second, "lease.refused")
     scene.flow(600)
     assert not second.events("lease.lanes"), "both have lanes"
     scene.stop(first)
-    second.wait_for("lease.lanes", owned=64)
+    scene.hears(second, "lease.lanes", owned=64)
     scene.recovers(within=5)
 
 

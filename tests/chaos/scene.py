@@ -161,8 +161,12 @@ class Scene:
     def daemon(self, *, broker_proxy: bool = False, database_proxy: bool = False, **settings: str) -> Daemon:
         """Starts a daemon, and waits until it has lanes to serve."""
         daemon = self.start_daemon(broker_proxy=broker_proxy, database_proxy=database_proxy, **settings)
-        daemon.wait_for("lease.lanes")
+        self.hears(daemon, "lease.lanes")
         return daemon
+
+    def hears(self, daemon: Daemon, event: str, **fields: object) -> None:
+        """Until the daemon says so."""
+        daemon.wait_for(event, PATIENCE * self.patience, **fields)
 
     def start_daemon(self, *, broker_proxy: bool = False, database_proxy: bool = False, **settings: str) -> Daemon:
         """Starts a daemon."""
