@@ -16,6 +16,7 @@ from tests.servers.kafka import Kafka
 
 Run = Callable[..., Result]
 
+
 @pytest.fixture
 def outbox(database: Database) -> Database:
     """A database with the tables."""

@@ -15,11 +15,12 @@ from outboxd.model import Status, TableNames
 from outboxd.store.direct import connected
 from outboxd.store.engine import ConnectOptions
 from outboxd.store.inspection import Inspector
+from outboxd.store.migrator import Migrator
 from outboxd.store.statements import LANE_INDEX
 from tests.conftest import Database
 from tests.end_to_end.daemon import Daemon, until
 from tests.migrate.support import Sql
-from tests.operations.conftest import Run, prepare
+from tests.operations.conftest import Run
 from tests.operations.rows import insert, insert_dead, insert_event
 from tests.servers.sql import SqlServer
 from tests.store.test_explain import explained
@@ -223,7 +224,7 @@ def full(database_server: SqlServer) -> Iterator[Database]:
     database_server.start()
     database_server.create_database("status")
     full = Database(database_server, "status")
-    prepare(full)
+    Migrator(full.url, TableNames()).upgrade()
     with closing(full.connect()) as connection:
         sql = Sql(connection)
         sql("CREATE TABLE numbers (seq INT PRIMARY KEY)")
