@@ -168,8 +168,8 @@ class Settler(Protocol):
     async def mark_suspects(self, instance: str, events: Sequence[Event], alone: Event | None) -> None:
         """Counts an attempt before events that may have killed their owner are sent again. Fenced."""
 
-    async def unmark_suspects(self, instance: str, ids: Sequence[int]) -> None:
-        """Takes the attempt back: they were not delivered, and their owner lives. Fenced."""
+    async def unmark_suspects(self, instance: str, events: Sequence[Event]) -> None:
+        """Takes the attempt back that the events carry: they were not delivered, and their owner lives. Fenced."""
 
     async def clear_suspects(self, instance: str, lanes: Collection[int]) -> None:
         """The first batch of these lanes went through: their next crash starts from nothing. Fenced."""

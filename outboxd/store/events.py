@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from outboxd.errors import LeaseLostError
-from outboxd.model import Event, Status
+from outboxd.model import MAX_INT32, Event, Status
 from outboxd.ports import EVERY_TOPIC, Blocked, Hold, LaneSignature, Rejection, Snapshot, Standing, TopicFilter
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements, integers
@@ -147,7 +147,7 @@ class MySqlSettler:
 
         def work(connection: Connection) -> None:
             enforce_fence(connection, self._statements, instance)
-            changed_rows(connection, self._statements.mark_suspects(event.id for event in events))
+            self._recount(connection, events, 1)
             lanes = integers({event.lane for event in events})
             alone_id = alone.id if alone else None
             changed_rows(
@@ -158,14 +158,21 @@ class MySqlSettler:
 
         await self._session.transaction(work)
 
-    async def unmark_suspects(self, instance: str, ids: Sequence[int]) -> None:
-        """One update."""
+    async def unmark_suspects(self, instance: str, events: Sequence[Event]) -> None:
+        """An update for each count."""
 
         def work(connection: Connection) -> None:
             enforce_fence(connection, self._statements, instance)
-            changed_rows(connection, self._statements.unmark_suspects(ids))
+            self._recount(connection, events, -1)
 
         await self._session.transaction(work)
+
+    def _recount(self, connection: Connection, events: Sequence[Event], step: int) -> None:
+        by_count: defaultdict[int, list[int]] = defaultdict(list)
+        for event in events:
+            by_count[event.attempt_count].append(event.id)
+        for count, ids in by_count.items():
+            changed_rows(connection, self._statements.recount(ids, count, min(MAX_INT32, max(0, count + step))))
 
     async def clear_suspects(self, instance: str, lanes: Collection[int]) -> None:
         """The lanes' owner has proven that their first batch does no harm."""

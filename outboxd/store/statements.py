@@ -139,7 +139,7 @@ class Statements:
         """new -> retry or error. Bound: delay in microseconds (retry only), last_error."""
         due = "NOW(6) + INTERVAL %s MICROSECOND" if retry else "NULL"
         return (
-            f"UPDATE {self.events} SET status = {status:d}, attempt_count = attempt_count + {int(attempt_delta)}, "
+            f"UPDATE {self.events} SET status = {status:d}, attempt_count = GREATEST(attempt_count, 0) + {int(attempt_delta)}, "
             f"next_attempt_at = {due}, last_error = %s WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
         )
 
@@ -160,18 +160,12 @@ class Statements:
             f"WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
         )
 
-    def mark_suspects(self, ids: Iterable[int]) -> str:
-        """One attempt more, before a suspect event is sent again."""
+    def recount(self, ids: Iterable[int], before: int, after: int) -> str:
+        """Suspect events: one attempt more before they are sent again, or less when they were not sent and their owner
+        lives. Said twice, because an answer was lost, it is done once."""
         return (
-            f"UPDATE {self.events} SET attempt_count = LEAST(GREATEST(attempt_count, 0), 2147483646) + 1 "
-            f"WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
-        )
-
-    def unmark_suspects(self, ids: Iterable[int]) -> str:
-        """One attempt less, when a suspect event was not delivered and its owner lives."""
-        return (
-            f"UPDATE {self.events} SET attempt_count = GREATEST(attempt_count - 1, 0) "
-            f"WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
+            f"UPDATE {self.events} SET attempt_count = {int(after)} "
+            f"WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d} AND attempt_count = {int(before)}"
         )
 
     # --- retries

@@ -107,7 +107,7 @@ class BatchReader:
     async def unmark(self, batch: Batch, events: Sequence[Event]) -> None:
         """A suspect batch was not delivered, for the broker's sake, and its owner lives: no attempt is spent."""
         if batch.suspect and events:
-            await self._.settler.unmark_suspects(batch.instance, [event.id for event in events])
+            await self._.settler.unmark_suspects(batch.instance, events)
             for event in events:
                 suspicion = self._.book.suspicion(event.lane)
                 if suspicion is not None:

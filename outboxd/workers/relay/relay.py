@@ -60,6 +60,7 @@ class Relay:
         self._in_flight: dict[asyncio.Task[None], Batch] = {}
         self._bytes = 0
         self._draining = False
+        self._waiting = False
         self._changed = asyncio.Event()
         self.wake: Callable[[], None] = lambda: None
         """Ends the loop's rest; set by whoever runs the relay."""
@@ -240,10 +241,12 @@ class Relay:
                 await write()
             except DatabaseUnavailableError as error:
                 failures += 1
-                if failures == 1:
+                if not self._waiting:
                     self._log.warning("settle.waiting", reason=str(error))
+                self._waiting = True
                 await asyncio.sleep(SETTLE_BACKOFF.delay(failures))
             else:
+                self._waiting = False
                 return
 
     def _note_rejections(self, decided: Plan) -> None:
