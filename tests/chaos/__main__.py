@@ -114,7 +114,7 @@ class Run:
 @click.option("--scenario", "names", multiple=True, metavar="NAME", help="Only this one; may be given again.")
 @click.option("--database", type=click.Choice([*DATABASES, "both"]), help="Default: scenarios take turns on them.")
 @click.option("--patience", default=1.0, help="Multiplies every limit of time, on a machine that is busy otherwise.")
-@click.option("--tracks", default=2, show_default=True, help="How many scenarios at once, each with its servers.")
+@click.option("--tracks", default=3, show_default=True, help="How many scenarios at once, each with its servers.")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures to a file.")
 @click.option("--list", "listing", is_flag=True, help="Name the scenarios, and do nothing.")
 def main(

@@ -5,9 +5,9 @@ from tests.chaos.scene import Scene
 from tests.end_to_end.application import INSERT
 
 OVERTAKEN = """
-SELECT later.id FROM outbox_events AS delayed
-JOIN outbox_events AS later ON later.aggregate_id = delayed.aggregate_id AND later.id > delayed.id
-WHERE delayed.status = 2 AND delayed.aggregate_id LIKE 'delayed%' AND later.status = 1
+SELECT later.id FROM outbox_events AS waiting
+JOIN outbox_events AS later ON later.aggregate_id = waiting.aggregate_id AND later.id > waiting.id
+WHERE waiting.status = 2 AND waiting.aggregate_id LIKE 'delayed%' AND later.status = 1
 """
 
 
