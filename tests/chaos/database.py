@@ -11,11 +11,8 @@ from tests.chaos.scenario import scenario
 from tests.chaos.scene import Scene
 from tests.chaos.servers import DAEMON
 
-EXPIRED = 1
-"""A lease that ran out is taken for a crash: the first batch of each lane may spend an attempt."""
 
-
-@scenario(attempts=EXPIRED)
+@scenario()
 def database_restarted(scene: Scene) -> None:
     """The database restarts in good order under load."""
     scene.write(scene.topic())
@@ -25,7 +22,7 @@ def database_restarted(scene: Scene) -> None:
     scene.recovers(within=8)
 
 
-@scenario(attempts=EXPIRED)
+@scenario()
 def database_killed(scene: Scene) -> None:
     """kill -9 of the database under load, also of the writers' transactions, and its restart."""
     scene.write(scene.topic())
@@ -38,7 +35,7 @@ def database_killed(scene: Scene) -> None:
         scene.recovers(within=8)
 
 
-@scenario(attempts=EXPIRED, unknown=True)
+@scenario(unknown=True)
 def database_frozen(scene: Scene) -> None:
     """SIGSTOP of the database beyond the lease, and SIGCONT: queries that hang are given up."""
     scene.write(scene.topic())
@@ -72,7 +69,7 @@ def _kill_sessions(scene: Scene, share: float, user: str = "%") -> None:
                 scene.query(f"KILL {session}")
 
 
-@scenario(attempts=EXPIRED)
+@scenario()
 def failover_to_a_read_only_node(scene: Scene) -> None:
     """The node becomes read-only under load (1290), connections stay; then it is the primary again."""
     scene.write(scene.topic())
@@ -85,7 +82,7 @@ def failover_to_a_read_only_node(scene: Scene) -> None:
     scene.recovers(within=8)
 
 
-@scenario(attempts=EXPIRED)
+@scenario()
 def connection_limit_reached(scene: Scene) -> None:
     """Others take every connection (1040), and the daemon's are killed: it waits for a free one."""
     scene.write(scene.topic())
@@ -180,7 +177,7 @@ def cut_at_commit(scene: Scene) -> None:
     scene.recovers(within=8)
 
 
-@scenario(attempts=EXPIRED, unknown=True)
+@scenario(unknown=True)
 def database_answers_lost(scene: Scene) -> None:
     """Half open: the database does what it is told, its answers vanish for longer than the lease."""
     scene.write(scene.topic())
@@ -192,7 +189,7 @@ def database_answers_lost(scene: Scene) -> None:
     scene.recovers(within=10)
 
 
-@scenario(attempts=EXPIRED, unknown=True)
+@scenario(unknown=True)
 def database_out_of_reach(scene: Scene) -> None:
     """A black hole between daemon and database for longer than the lease, while the writers go on."""
     scene.write(scene.topic())
@@ -205,7 +202,7 @@ def database_out_of_reach(scene: Scene) -> None:
     scene.recovers(within=10)
 
 
-@scenario(attempts=EXPIRED, unknown=True)
+@scenario(unknown=True)
 def broker_and_database_away(scene: Scene) -> None:
     """Both are killed at once, and come back one after the other."""
     scene.write(scene.topic())
