@@ -45,6 +45,7 @@ class MariaDB(SqlServer):
             self._installer,
             "--no-defaults",
             f"--datadir={self._data}",
+            f"--tmpdir={self.folder}",  # another server that starts tidies up a shared one
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--force",  # does not ask how this host is called

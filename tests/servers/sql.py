@@ -77,6 +77,7 @@ class SqlServer(Server):
     def _common_arguments(self) -> list[str]:
         return [
             f"--datadir={self._data}",
+            f"--tmpdir={self.folder}",
             f"--port={self.port}",
             "--bind-address=127.0.0.1",
             f"--socket={self.folder / 'sock'}",
