@@ -139,7 +139,8 @@ class Statements:
         """new -> retry or error. Bound: delay in microseconds (retry only), last_error."""
         due = "NOW(6) + INTERVAL %s MICROSECOND" if retry else "NULL"
         return (
-            f"UPDATE {self.events} SET status = {status:d}, attempt_count = GREATEST(attempt_count, 0) + {int(attempt_delta)}, "
+            f"UPDATE {self.events} SET status = {status:d}, "
+            f"attempt_count = GREATEST(attempt_count, 0) + {int(attempt_delta)}, "
             f"next_attempt_at = {due}, last_error = %s WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
         )
 

@@ -12,7 +12,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, ProducerClosed
 
-from outboxd.sinks.kafka.sender import SenderWatch
+from outboxd.sinks.kafka.sender import PATIENCE, SenderWatch
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,8 @@ class ProducerPool:
             lease = self._current
             if lease is None or lease.retired:
                 producer = await self._start()
-                self._current = lease = ProducerLease(producer, SenderWatch(producer, self._permitted))
+                patience = min(PATIENCE, self._start_timeout / 2)
+                self._current = lease = ProducerLease(producer, SenderWatch(producer, self._permitted, patience))
             lease.unused.clear()
             return lease
 
@@ -105,7 +106,7 @@ class ProducerPool:
         if not abort and lease.users and lease.closing is None:
             await lease.unused.wait()
         if lease.closing is None:
-            lease.closing = asyncio.ensure_future(self._close(lease.producer))
+            lease.closing = asyncio.ensure_future(self._close(lease.producer, lease.watch))
         await asyncio.shield(lease.closing)
 
     def sever(self) -> None:
@@ -114,9 +115,9 @@ class ProducerPool:
         if lease is not None and lease.closing is None:
             lease.retired = True
             lease.watch.sever()
-            lease.closing = asyncio.ensure_future(self._close(lease.producer))
+            lease.closing = asyncio.ensure_future(self._close(lease.producer, lease.watch))
 
-    async def _close(self, producer: AIOKafkaProducer) -> None:
+    async def _close(self, producer: AIOKafkaProducer, watch: SenderWatch | None = None) -> None:
         """`stop()` would wait for the broker for ever: it gets its time, then the sender and its sockets go."""
         try:
             async with asyncio.timeout(self._close_timeout):
@@ -124,13 +125,11 @@ class ProducerPool:
         except Exception as error:  # a broken producer may fail to stop in any way; it has to go all the same
             log.debug("kafka.producer_stop_failed", error=type(error).__name__)
         finally:
-            sender = producer._sender.sender_task
-            if sender is not None and not sender.done():
-                sender.cancel()
+            if watch is not None:
+                watch.sever()
             with suppress(Exception):
                 async with asyncio.timeout(self._close_timeout):
                     await producer.client.close()
-            producer._message_accumulator.fail_all(ProducerClosed())
 
     async def close(self) -> None:
         """Closes the producer in use; there is none after it."""

@@ -24,7 +24,7 @@ from aiokafka.producer.sender import SendProduceReqHandler
 from aiokafka.structs import TopicPartition
 
 PATIENCE: Final = 2.0
-"""Seconds for which a batch is tried again where the topic is to blame: enough for a change of leader."""
+"""Seconds of patience where the deadline leaves so much: enough for a change of leader."""
 
 IMPATIENT: Final = (UnknownTopicOrPartitionError, NotEnoughReplicasError, NotEnoughReplicasAfterAppendError)
 """Errors of one topic that nobody mends by trying again for long; other topics wait meanwhile."""
@@ -42,15 +42,17 @@ class _Handler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka has no 
 
 
 class SenderWatch:
-    """Of one producer. `permitted` says whether anything may be sent; it is asked before each request."""
+    """Of one producer. `permitted` says whether anything may be sent; it is asked before each request. `patience`, in
+    seconds: for so long a batch is tried again where the topic is to blame."""
 
-    def __init__(self, producer: AIOKafkaProducer, permitted: Callable[[], bool]) -> None:
+    def __init__(self, producer: AIOKafkaProducer, permitted: Callable[[], bool], patience: float) -> None:
         self.sender = producer._sender
         self._producer = producer
         self._permitted = permitted
+        self._patience = patience
         self._requests: set[asyncio.Future[None]] = set()
         self._errors: dict[TopicPartition, KafkaError] = {}
-        self._since: dict[int, float] = {}
+        self._since: dict[Any, float] = {}
         # The one place that every produce request passes.
         self.sender._send_produce_req = self._send
         # aiokafka's own callback trips over the transaction that there is none of.
@@ -61,8 +63,6 @@ class SenderWatch:
         if not self._permitted():
             self.sever()
             return
-        for place in batches:
-            self._errors.pop(place, None)
         request = asyncio.ensure_future(_Handler(self, batches).do(node_id))
         self._requests.add(request)
         try:
@@ -76,15 +76,21 @@ class SenderWatch:
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A sender that failed sends nothing any more: who waits for an answer has to know."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._producer._message_accumulator.fail_all(error)
+            self._fail_all(error)
 
     def may_retry(self, batch: Any, error: KafkaError) -> bool:
         """Whether a batch that met this error is tried again."""
-        self._errors[batch.tp] = error
         now = time.monotonic()
-        since = self._since.setdefault(id(batch), now)
-        batch.future.add_done_callback(lambda _: self._since.pop(id(batch), None))
-        return not isinstance(error, IMPATIENT) or now - since < PATIENCE
+        if batch not in self._since:
+            self._since[batch] = now
+            batch.future.add_done_callback(lambda _: self._since.pop(batch, None))
+            batch.future.add_done_callback(lambda answer: self._delivered(batch.tp, answer))
+        self._errors[batch.tp] = error
+        return not isinstance(error, IMPATIENT) or now - self._since[batch] < self._patience
+
+    def _delivered(self, place: TopicPartition, answer: "asyncio.Future[Any]") -> None:
+        if not answer.cancelled() and answer.exception() is None:
+            self._errors.pop(place, None)
 
     def trouble(self, topic: str, partition: int) -> KafkaError | None:
         """What is known of a partition that does not answer."""
@@ -99,13 +105,22 @@ class SenderWatch:
     def sever(self) -> None:
         """Cuts all off, now: what is not in the kernel's hands is never sent. Who waits for an answer gets
         ProducerClosed."""
-        sender_task = self.sender.sender_task
-        if sender_task is not None:
-            sender_task.cancel()
+        if not self.sender.sender_task.done():
+            self.sender.sender_task.cancel()
         for request in tuple(self._requests):
             request.cancel()
         for connection in tuple(self._producer.client._conns.values()):
             writer = connection._writer
             if writer is not None:
                 writer.transport.abort()
-        self._producer._message_accumulator.fail_all(ProducerClosed())
+        self._fail_all(ProducerClosed())
+
+    def _fail_all(self, error: BaseException) -> None:
+        accumulator = self._producer._message_accumulator
+        batches = [batch for queue in accumulator._batches.values() for batch in queue]
+        # aiokafka takes each batch that is answered out of this set, also those that wait to be tried again.
+        accumulator._pending_batches.update(batches)
+        accumulator.fail_all(error)
+        for batch in (*batches, *accumulator._pending_batches):
+            if batch._drain_waiter.done():
+                batch._drain_waiter.exception()  # nobody waits for it, so nobody would have asked

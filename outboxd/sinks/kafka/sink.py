@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, ProducerClosed
 from aiokafka.partitioner import murmur2
 
 from outboxd.config.settings import SourceSettings
@@ -21,6 +21,8 @@ from outboxd.sinks.kafka.message import Record, UnfitEventError, record, too_lar
 from outboxd.sinks.kafka.partition import NOT_PERMITTED, Destination, HandOver, Lot
 from outboxd.sinks.kafka.producer import ProducerLease, ProducerPool
 from outboxd.sinks.kafka.topics import TopicDirectory, topic_failure
+
+CLOSED: Final = classify(ProducerClosed()).code
 
 KEY_CACHE: Final = 50_000
 """How many keys' hashes are remembered; murmur2 in Python is as dear as the rest of an event together."""
@@ -208,6 +210,9 @@ class KafkaSink:
 
 def _note_trouble(records: Iterable[Record], topic: str, failure: Failure, report: Report, *, answering: bool) -> None:
     """Why these were not delivered: their topic's trouble, or everybody's."""
+    if failure.code == CLOSED:
+        # Somebody else's trouble closed the producer: that one tells of it.
+        return
     whole = failure.kind is FailureKind.REBUILD or failure.code == NOT_PERMITTED.code
     if failure.code not in OF_TOPIC and (whole or not answering):
         report.trouble = report.trouble or failure
