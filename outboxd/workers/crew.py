@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -21,7 +22,6 @@ from outboxd.workers.lease import Lease, LeaseKeeper
 from outboxd.workers.loop import DatabaseWatch, Loop, Worker
 from outboxd.workers.monitor import SinkMonitor
 from outboxd.workers.relay import Limits, Relay
-from outboxd.workers.relay.circuit import Circuit
 from outboxd.workers.relay.reader import Reading
 from outboxd.workers.release import HoldRelease
 from outboxd.workers.upkeep import (
@@ -187,7 +187,6 @@ class Crew:
     def _report(self) -> str:
         """What `outboxd status` shows of this instance."""
         now = asyncio.get_running_loop().time()
-        circuits: list[tuple[str | None, Circuit]] = [(None, self._relay.circuit), *self._relay.topics.paused.items()]
         events, size = self._relay.in_flight
         return json.dumps(
             {
@@ -200,7 +199,7 @@ class Crew:
                         "reason": circuit.cause.text,
                         "seconds": round(now - circuit.opened_at, 3),
                     }
-                    for topic, circuit in circuits[:MAX_CIRCUITS]
+                    for topic, circuit in islice(self._relay.pauses.open_circuits(), MAX_CIRCUITS)
                     if circuit.cause is not None
                 ],
             }
@@ -210,13 +209,13 @@ class Crew:
         """The topics that are paused while the others go on, and why."""
         return {
             topic: circuit.cause.last_error
-            for topic, circuit in sorted(self._relay.topics.paused.items())
-            if circuit.cause is not None
+            for topic, circuit in self._relay.pauses.open_circuits()
+            if topic is not None and circuit.cause is not None
         }
 
     def readiness(self) -> dict[str, str | None]:
         """What this source needs to deliver, and why it is missing."""
-        trouble = self._relay.circuit.cause or self._monitor.failure
+        trouble = self._relay.pauses.cause or self._monitor.failure
         waiting = None if self._monitor.reached else "not reached yet"
         return {
             "database": None if self._lease.trusted else "the lease is not held: the database cannot be reached",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from outboxd.backoff import Backoff
 from outboxd.errors import Failure
@@ -16,7 +17,8 @@ class Circuit:
     """Why it is open; None while it is closed."""
     opened_at: float = 0.0
     _failures: int = 0
-    _probe_at: float = 0.0
+    probe_at: float = 0.0
+    """When it is due to be probed, while it is open."""
 
     def trip(self, cause: Failure, now: float) -> bool:
         """The sink is in trouble. Returns whether that is news."""
@@ -25,7 +27,7 @@ class Circuit:
             self.opened_at = now
         self.cause = cause
         self._failures += 1
-        self._probe_at = now + self.backoff.delay(self._failures)
+        self.probe_at = now + self.backoff.delay(self._failures)
         return news
 
     def mend(self) -> bool:
@@ -36,7 +38,11 @@ class Circuit:
 
     def wait(self, now: float) -> float:
         """Seconds until the next probe; 0 while closed."""
-        return max(0.0, self._probe_at - now) if self.cause else 0.0
+        return max(0.0, self.probe_at - now) if self.cause else 0.0
+
+
+PROBE_INTERVAL: Final = 0.25
+"""Seconds between two probes of topics, however many are paused: each looks through all that waits."""
 
 
 class TopicCircuits:
@@ -44,6 +50,7 @@ class TopicCircuits:
 
     def __init__(self) -> None:
         self._open: dict[str, Circuit] = {}
+        self._probed_at = float("-inf")
 
     @property
     def paused(self) -> Mapping[str, Circuit]:
@@ -63,12 +70,13 @@ class TopicCircuits:
         return {topic: self._open.pop(topic) for topic in set(topics) & self._open.keys()}
 
     def due(self, now: float) -> str | None:
-        """The topic to probe now: the one that waited longest, if its time has come."""
-        ready = [topic for topic, circuit in self._open.items() if circuit.wait(now) <= 0]
-        return min(ready, key=lambda topic: self._open[topic]._probe_at, default=None)
-
-    def postpone(self, topic: str, now: float) -> None:
-        """There was nothing to probe with: the same again later."""
-        circuit = self._open.get(topic)
-        if circuit is not None and circuit.cause is not None:
-            circuit.trip(circuit.cause, now)
+        """The topic to probe now: the one that waited longest, if its time has come. It is not due again soon."""
+        if not self._open or now - self._probed_at < PROBE_INTERVAL:
+            return None
+        topic = min(self._open, key=lambda topic: self._open[topic].probe_at)
+        circuit = self._open[topic]
+        if circuit.cause is None or circuit.wait(now) > 0:
+            return None
+        circuit.trip(circuit.cause, now)
+        self._probed_at = now
+        return topic

@@ -1,21 +1,20 @@
 """The way of an event: read -> publish -> settle. Batches overlap; a lane is in one of them at most."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from outboxd.backoff import Backoff
-from outboxd.errors import DatabaseUnavailableError, Failure, FailureKind, LeaseLostError, SinkUnavailableError
+from outboxd.errors import DatabaseUnavailableError, LeaseLostError, SinkUnavailableError
 from outboxd.model import Event, Status
 from outboxd.ports import Report, TopicFilter
 from outboxd.settlement import Plan, plan
 from outboxd.telemetry.metrics import LATENCY_SAMPLES, Metrics
 from outboxd.workers.relay.batch import Batch
-from outboxd.workers.relay.circuit import Circuit, TopicCircuits
+from outboxd.workers.relay.pauses import Pauses
 from outboxd.workers.relay.reader import BatchReader, Reading
 
 log = structlog.get_logger(__name__)
@@ -54,9 +53,9 @@ class Relay:
         self._reader = BatchReader(reading)
         self._ = reading
         self._limits = limits
-        self.circuit, self.topics = Circuit(), TopicCircuits()
         self._metrics = metrics
         self._log = log.bind(source=source)
+        self.pauses = Pauses(metrics, self._log)
         self._in_flight: dict[asyncio.Task[None], Batch] = {}
         self._bytes = 0
         self._draining = False
@@ -75,38 +74,36 @@ class Relay:
         now = asyncio.get_running_loop().time()
         if self._draining or not self._.lease.trusted:
             return self._limits.poll_interval
-        pause = self.circuit.wait(now)
+        pause = self.pauses.wait(now)
         if pause > 0:
             return pause
         if not self._room():
             # The end of any batch wakes the loop.
             return 1.0
         try:
-            started = await self._probe_topic(now) or await self._start(now)
+            started = await self._probe_topic(now) or await self._start()
         except SinkUnavailableError as error:
-            self._note_trouble(error.failure)
+            self.pauses.note_trouble(error.failure, now)
             return 0.0
         took = asyncio.get_running_loop().time() - now
         slow = started < self._limits.batch_size and took > SLOW_READ + SLOW_EVENT * started
         rest = took * REST_AFTER_SLOW if slow else 0.0
         return rest if started else max(rest, self._limits.poll_interval)
 
-    async def _start(self, now: float) -> int:
+    async def _start(self) -> int:
         """Starts the next batch, of one event only where it probes; returns of how many events it is."""
-        limit = 1 if self.circuit.cause is not None else self._limits.batch_size
-        return await self._begin(limit, TopicFilter(without=tuple(self.topics.paused)))
+        limit = 1 if self.pauses.cause is not None else self._limits.batch_size
+        return await self._begin(limit, self.pauses.passable)
 
     async def _probe_topic(self, now: float) -> int:
         """Starts a batch of one event of a topic whose time has come."""
-        topic = self.topics.due(now)
+        topic = self.pauses.due_topic(now)
         if topic is None:
             return 0
-        whole = set(self._.book.readable()) == set(self._.book.owned)
-        self.topics.postpone(topic, now)
+        everywhere = not self._.book.suspects() and self._.book.readable() == self._.book.owned
         started = await self._begin(1, TopicFilter(only=topic))
-        if not started and whole:
-            # Nothing of it is left: somebody took it away, or another instance's lanes have it.
-            self._note_resumed(self.topics.mend([topic]))
+        if not started and everywhere:
+            self.pauses.note_empty(topic, now)
         return started
 
     async def _begin(self, limit: int, topics: TopicFilter) -> int:
@@ -118,7 +115,7 @@ class Relay:
         return max(1, len(batch.events))
 
     def _room(self) -> bool:
-        if self.circuit.cause is not None or any(batch.exclusive for batch in self._in_flight.values()):
+        if self.pauses.cause is not None or any(batch.exclusive for batch in self._in_flight.values()):
             return not self._in_flight
         return len(self._in_flight) < self._limits.in_flight and self._bytes < self._limits.in_flight_bytes
 
@@ -151,7 +148,7 @@ class Relay:
         """A batch from the read to its last write. Whatever happens, its lanes are released behind it."""
         try:
             report = await self._publish(batch)
-            self._note_circuits(report)
+            self.pauses.note(report, asyncio.get_running_loop().time())
             await self._settle(batch, report)
         except LeaseLostError as error:
             self._log.debug("relay.lease_lost", reason=str(error))
@@ -180,41 +177,6 @@ class Relay:
         while len(self._in_flight) > 1:
             self._changed.clear()
             await self._changed.wait()
-
-    def _note_circuits(self, report: Report) -> None:
-        """Opens and closes circuits by what a publish told."""
-        now = asyncio.get_running_loop().time()
-        if report.trouble:
-            self._note_trouble(report.trouble)
-        elif (report.delivered or report.paused) and self.circuit.mend():
-            self._log.info("delivery.resumed", paused_seconds=round(now - self.circuit.opened_at, 3))
-        if self.topics.paused:
-            delivered = {event.topic for event in report.delivered}
-            self._note_resumed(self.topics.mend(delivered - report.paused.keys()))
-        for topic, cause in self.topics.trip(report.paused, now).items():
-            self._log_pause(cause, topic=topic)
-        self._observe_pauses()
-
-    def _note_trouble(self, trouble: Failure) -> None:
-        if self.circuit.trip(trouble, asyncio.get_running_loop().time()):
-            self._log_pause(trouble)
-        self._observe_pauses()
-
-    def _note_resumed(self, closed: Mapping[str, Circuit]) -> None:
-        now = asyncio.get_running_loop().time()
-        for topic, circuit in closed.items():
-            self._log.info("delivery.resumed", topic=topic, paused_seconds=round(now - circuit.opened_at, 3))
-        self._observe_pauses()
-
-    def _log_pause(self, cause: Failure, **fields: str) -> None:
-        report = self._log.error if cause.kind is FailureKind.PAUSE else self._log.warning
-        report("delivery.paused", cause=cause.code, reason=cause.text, **fields)
-
-    def _observe_pauses(self) -> None:
-        self._metrics.paused(self.circuit.cause.code if self.circuit.cause else None)
-        self._metrics.topics_paused(
-            Counter(circuit.cause.code for circuit in self.topics.paused.values() if circuit.cause)
-        )
 
     # --- settle
 
