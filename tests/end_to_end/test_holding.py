@@ -41,7 +41,7 @@ def sql(connection: "Connection[object]", statement: str, *values: object) -> No
 def test_an_aggregate_waits_behind_its_dead_letter_until_it_is_requeued(
     outbox: Database, kafka: Kafka, topic: NewTopic, daemon: StartDaemon, count: Count
 ) -> None:
-    """Also across a restart of the daemon; other aggregates go on; then everything follows in order of id."""
+    """Also across a restart, and a move of the lanes; others go on; then everything follows in order of id."""
     ledger, name = Ledger(), topic(1)
     with outbox.connect() as connection:
         insert(connection, ledger, "order-1", name, headers="[1]")
@@ -56,9 +56,13 @@ def test_an_aggregate_waits_behind_its_dead_letter_until_it_is_requeued(
         daemon(**FAST)
         until(lambda: count("status = 1") == 918, "the other aggregates go on")
         until(lambda: count(HELD) == 102, "its later events are held too")
+        daemon(**FAST).wait_for("lease.lanes", owned=32)
+        fill(connection, ledger, name, 20, 10)
+        until(lambda: count("status = 1") == 936, "the other aggregates go on")
+        until(lambda: count(HELD) == 104, "whoever has its lane now holds them")
         requeue(connection)
-        until(lambda: count("status = 1") == 1_021, "all is sent")
-    assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=1_021)
+        until(lambda: count("status = 1") == 1_041, "all is sent")
+    assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=1_041)
 
 
 def test_a_dead_letter_that_is_discarded_lets_its_aggregate_go(

@@ -22,6 +22,7 @@ from tests.end_to_end.daemon import Daemon, until
 from tests.migrate.support import Sql
 from tests.operations.conftest import Run
 from tests.operations.rows import insert, insert_dead, insert_event
+from tests.servers.kafka import Kafka
 from tests.servers.sql import SqlServer
 from tests.store.test_explain import explained
 
@@ -207,6 +208,23 @@ def test_a_running_daemon_is_seen(run: Run, outbox: Database) -> None:
         assert instance["pid"] == running.process.pid
         assert running.stop() == 0
     until(lambda: document(run)["free_lanes"] == 64, "its lanes are free")
+
+
+def test_the_pauses_of_a_running_daemon_are_seen(run: Run, outbox: Database, kafka: Kafka, sql: Sql) -> None:
+    """Of one topic, and of the whole sink, as the daemon says with its heartbeat; and that they are over."""
+
+    def circuits() -> list[tuple[str | None, str]]:
+        return [(circuit["topic"], circuit["cause"]) for circuit in document(run)["circuits"]]
+
+    missing = f"{outbox.name}-missing"
+    with Daemon(outbox.url, kafka.bootstrap, LEASE__TTL="2s"):
+        insert_event(sql, 1, topic=missing)
+        until(lambda: circuits() == [(missing, "unknown_topic")], "the topic's pause is shown")
+        kafka.create_topic(missing, 1)
+        until(lambda: circuits() == [], "and its end")
+    with Daemon(outbox.url, "127.0.0.1:1", LEASE__TTL="2s"):
+        insert_event(sql, 2, topic=missing)
+        until(lambda: circuits() == [(None, "no_connection")], "the sink's pause is shown")
 
 
 # --- a large backlog --------------------------------------------------------------------------------------------
