@@ -52,13 +52,19 @@ class Pauses:
         """Opens and closes circuits by what a publish told."""
         if report.trouble:
             self.note_trouble(report.trouble, now)
-        elif (report.delivered or report.paused) and self._whole.mend():
-            self._log.info("delivery.resumed", paused_seconds=round(now - self._whole.opened_at, 3))
+        elif report.delivered or report.paused:
+            self.note_reached(now)
         if self._topics.paused:
             delivered = {event.topic for event in report.delivered}
             self._resumed(self._topics.mend(delivered - report.paused.keys()), now)
         for topic, cause in self._topics.trip(report.paused, now).items():
             self._paused(cause, topic=topic)
+        self._observe()
+
+    def note_reached(self, now: float) -> None:
+        """The sink as a whole is there."""
+        if self._whole.mend():
+            self._log.info("delivery.resumed", paused_seconds=round(now - self._whole.opened_at, 3))
         self._observe()
 
     def note_trouble(self, trouble: Failure, now: float) -> None:

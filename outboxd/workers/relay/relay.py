@@ -82,6 +82,10 @@ class Relay:
             return 1.0
         try:
             started = await self._probe_topic(now) or await self._start()
+            if not started and self.pauses.cause is not None:
+                # Nothing to probe with: whether the sink answers must do.
+                await self._.sink.check()
+                self.pauses.note_reached(now)
         except SinkUnavailableError as error:
             self.pauses.note_trouble(error.failure, now)
             return 0.0
