@@ -1,0 +1,52 @@
+"""Promises 1 and 2 under random interleavings of reads, outcomes, crashes and lane moves.
+
+The workers are the real ones; the database, the broker and the time are simulated. A broken promise is shown as a
+story: what happened, step by step, shrunk to what is needed.
+
+`OUTBOXD_MODEL_EXAMPLES=20000` plays so many runs, at random; without it a few hundred, always the same ones.
+"""
+
+import os
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.model.world import Scenario, Step, World
+
+EXAMPLES = int(os.environ.get("OUTBOXD_MODEL_EXAMPLES", "0"))
+
+NORMAL = ["go"] * 8 + ["pick"] * 4 + ["commit"] * 3 + ["tick"] * 3
+FAULTS = [
+    "begin", "crash", "delayed", "foreign", "freeze", "join", "late", "lose", "operate", "outage", "poison", "stall",
+    "stop", "trouble",
+]  # fmt: skip
+COMPANIONS = {
+    "begin": ["begin", "finish", "finish"],
+    "crash": ["crash", "join"],
+    "freeze": ["freeze", "resume", "stall"],
+    "lose": ["lose", "lose", "late"],
+    "poison": ["poison", "poison"],
+    "stop": ["stop", "join"],
+}
+
+
+@st.composite
+def scenarios(draw: st.DrawFn, faults: list[str] = FAULTS) -> Scenario:
+    """A few kinds of faults in each, so that each has room."""
+    chosen = draw(st.lists(st.sampled_from(faults), unique=True, max_size=5))
+    actions = NORMAL + [action for fault in chosen for action in COMPANIONS.get(fault, [fault])]
+    step = st.builds(Step, st.sampled_from(actions), st.integers(0, 5), st.integers(0, 3))
+    return Scenario(draw(st.booleans()), draw(st.integers(1, 3)), draw(st.lists(step, min_size=30, max_size=120)))
+
+
+@settings(
+    max_examples=EXAMPLES or 150,
+    derandomize=not EXAMPLES,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(scenarios())
+def test_nothing_is_lost_and_nothing_is_reordered(scenario: Scenario) -> None:
+    """Whatever happens."""
+    World(scenario).live()
