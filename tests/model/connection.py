@@ -160,7 +160,7 @@ class SimulatedStore:
                 answer,
                 begin=partial(lock, 1),
                 end=partial(lock, -1),
-            )  # fmt: skip
+            )
         )
         return await answer
 
