@@ -1,5 +1,8 @@
 """The circuit: when to pause, when to probe."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from outboxd.backoff import Backoff
 from outboxd.errors import Failure, FailureKind
 from outboxd.workers.relay.circuit import Circuit, TopicCircuits
@@ -36,3 +39,14 @@ def test_a_topic_has_a_circuit_of_its_own() -> None:
     assert list(circuits.mend({"b", "c"})) == ["b"]
     assert list(circuits.paused) == ["a"]
     assert circuits.mend({"b"}) == {}
+
+
+@given(dice=st.floats(0, 1, exclude_max=True), failures=st.integers(1, 200), now=st.floats(0, 1e9))
+def test_a_wait_is_bounded(dice: float, failures: int, now: float) -> None:
+    """However long the outage, the next probe is at most five seconds away; mended, there is no wait."""
+    circuit = Circuit(Backoff(base=0.25, max=5.0, jitter=0.2, random=lambda: dice))
+    for _ in range(failures):
+        circuit.trip(DOWN, now)
+        assert 0 < circuit.wait(now) <= 5.0 + 1e-6
+    circuit.mend()
+    assert circuit.wait(now) == 0.0

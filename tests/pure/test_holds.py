@@ -1,5 +1,8 @@
 """The hold book: who must wait, and whether the table still says so."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from outboxd.holds import HoldBook
 from outboxd.order import OrderPolicy
 from outboxd.ports import Blocked, LaneSignature
@@ -88,3 +91,25 @@ def test_a_dead_letter_that_was_requeued_between_two_reads_is_noticed() -> None:
     continuing.load(3, [])
     continuing.add_failed([an_event(5, aggregate="a", lane=3)])
     assert not continuing.stale([3], {}), "rows in error are not looked at where nothing can hold"
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.integers(0, 2), st.sampled_from("abc")), unique_by=lambda row: row[0]),
+    st.integers(0, 20),
+    st.integers(1, 21),
+    st.integers(0, 2),
+    st.sampled_from("abc"),
+)
+def test_the_book_says_what_a_look_at_all_rows_says(
+    rows: list[tuple[int, int, str]], loaded: int, event_id: int, lane: int, aggregate: str
+) -> None:
+    """Whether rows were read from the table or written by the owner."""
+    holds = HoldBook()
+    for number in range(3):
+        holds.load(number, [Blocked(row, number, who, None) for row, where, who in rows[:loaded] if where == number])
+    holds.add([an_event(row, aggregate=who, lane=where) for row, where, who in rows[loaded:]])
+    older = [row for row, where, who in rows if (where, who) == (lane, aggregate) and row < event_id]
+    assert holds.predecessor(an_event(event_id, aggregate=aggregate, lane=lane)) == min(older, default=None)
+    truth = {number: signature(*[row for row, where, _ in rows if where == number]) for number in range(3)}
+    assert not holds.stale(range(3), truth)
+    assert holds.stale([lane], truth | {lane: truth[lane].plus(99)})

@@ -66,3 +66,16 @@ def test_codes_are_short_words_and_texts_name_the_topic() -> None:
         assert len(code) <= 64
         assert text
     assert classify(kafka.UnknownTopicOrPartitionError(), "orders").text.startswith("orders: ")
+
+
+def _subclasses(kind: type[BaseException]) -> set[type[BaseException]]:
+    return {kind}.union(*(_subclasses(child) for child in kind.__subclasses__()))
+
+
+@pytest.mark.parametrize("kind", sorted(_subclasses(kafka.KafkaError), key=lambda kind: kind.__name__))
+def test_every_error_of_the_client_is_classified(kind: type[BaseException]) -> None:
+    """Also those that no row of the table names: a kind, a code that metrics can carry, a sentence."""
+    failure = classify(kind.__new__(kind), "orders")
+    assert isinstance(failure.kind, FailureKind)
+    assert failure.code.replace("_", "").isalpha()
+    assert failure.text
