@@ -159,7 +159,8 @@ def test_a_mistake_is_found(mutation: Mutation, promise: str, faults: list[str])
     def broken(scenario: Scenario) -> bool:
         return broken_promise(scenario) == promise
 
-    with mutation():
+    # Order breaks on the way, or not at all: nobody waits long for what never settles.
+    with mutation(), patch("tests.model.world.PATIENCE", 10):
         find(
             scenarios(faults),
             broken,
