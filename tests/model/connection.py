@@ -222,8 +222,9 @@ class SimulatedStore:
         label = f"mark {[event.id for event in events]}"
         await self._fenced("settle", label, instance, lambda: self._db.mark_suspects(instance, events, alone))
 
-    async def unmark_suspects(self, instance: str, ids: Sequence[int]) -> None:
-        await self._fenced("settle", f"unmark {list(ids)}", instance, lambda: self._db.unmark_suspects(ids))
+    async def unmark_suspects(self, instance: str, events: Sequence[Event]) -> None:
+        label = f"unmark {[event.id for event in events]}"
+        await self._fenced("settle", label, instance, lambda: self._db.unmark_suspects(events))
 
     async def clear_suspects(self, instance: str, lanes: Collection[int]) -> None:
         label = f"clear {sorted(lanes)}"

@@ -220,17 +220,21 @@ class SimulatedDatabase:
         return None
 
     def mark_suspects(self, instance: str, events: Sequence[Event], alone: Event | None) -> None:
-        """One attempt more."""
-        for row in self._change([event.id for event in events], Status.NEW):
-            row.attempts = max(row.attempts, 0) + 1
+        """One attempt more than the events carry."""
+        self._recount(events, 1)
         for lane in {event.lane for event in events}:
             if self.lanes[lane].owner == instance:
                 self.lanes[lane].alone_id = alone.id if alone else None
 
-    def unmark_suspects(self, ids: Sequence[int]) -> None:
+    def unmark_suspects(self, events: Sequence[Event]) -> None:
         """One attempt less."""
-        for row in self._change(ids, Status.NEW):
-            row.attempts = max(row.attempts - 1, 0)
+        self._recount(events, -1)
+
+    def _recount(self, events: Sequence[Event], step: int) -> None:
+        carried = {event.id: event.attempt_count for event in events}
+        for row in self._change(list(carried), Status.NEW):
+            if row.attempts == carried[row.id]:
+                row.attempts = max(row.attempts + step, 0)
 
     def clear_suspects(self, instance: str, lanes: Collection[int]) -> None:
         """Nobody died of them."""

@@ -8,7 +8,6 @@ story: what happened, step by step, shrunk to what is needed.
 
 import os
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -58,7 +57,6 @@ def test_nothing_is_lost_and_nothing_is_reordered(scenario: Scenario) -> None:
     World(scenario).live()
 
 
-@pytest.mark.xfail(strict=True, reason="an open circuit is closed by a delivery only")
 def test_a_circuit_closes_where_nothing_is_left_to_probe_with() -> None:
     """The broker was down, and the only event went to another instance with its lane: all are ready in the end."""
     go = Step("go", how=3)
