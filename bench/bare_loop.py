@@ -23,7 +23,7 @@ BATCH_BYTES: Final = 512 * 1024
 
 READ: Final = (
     "SELECT id, lane, event_id, event_type, aggregate_type, aggregate_id, topic, payload "
-    "FROM outbox_events FORCE INDEX (idx_status_lane_next_attempt) WHERE status = 0 AND lane IN ({lanes}) "
+    "FROM outbox_events FORCE INDEX (idx_relay) WHERE status = 0 AND lane IN ({lanes}) "
     f"ORDER BY lane, next_attempt_at, id LIMIT {BATCH_SIZE}"
 )
 SETTLE: Final = "UPDATE outbox_events SET status = 1 WHERE id IN ({ids}) AND status = 0"

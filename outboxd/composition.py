@@ -65,6 +65,7 @@ async def open_source(
         inline_bytes=max(1024, int(relay.batch_bytes) // relay.batch_size),
         keep_sent=settings.retention.sent != 0,
         policy=settings.order.policy,
+        default_topic=settings.kafka.default_topic,
         lease_ttl=settings.lease.ttl,
         options=connect_options(settings.database),
     )

@@ -10,8 +10,9 @@ MAX_INT32: Final = 2**31 - 1
 """The largest value of the column `attempt_count`."""
 
 
-HELD_UNTIL: Final = "2038-01-01 00:00:00"
-"""The due time, UTC, of events that are held behind a dead letter: near the end of what a TIMESTAMP holds."""
+HELD_UNTIL: Final = "2038-01-17 13:37:11"
+"""The due time, UTC, of events that are held behind a dead letter: near the end of what a TIMESTAMP holds, and
+nothing that anybody would write as "never"."""
 
 
 class Status(IntEnum):

@@ -1,4 +1,4 @@
-"""dead letters that hold their aggregate, and what an instance reports"""
+"""dead letters that hold their aggregate, reads past paused topics, and what an instance reports"""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,9 @@ down_revision = "0002"
 
 INVISIBLE = {"invisible": True}
 HOLDS_INDEX = ("idx_holds_lane", ("holds", "lane"))
-HELD_UNTIL = "2038-01-01 00:00:00"
+HELD_UNTIL = "2038-01-17 13:37:11"
+RELAY_INDEX = ("idx_relay", ("status", "lane", "next_attempt_at", "id", "topic"))
+REPLACED_INDEX = ("idx_status_lane_next_attempt", ("status", "lane", "next_attempt_at"))
 
 
 def added_columns(names: TableNames) -> tuple[sa.Table, sa.Table]:
@@ -42,18 +44,19 @@ def _conflicts(steps: Steps) -> Iterator[str]:
         actual = steps.shape(table.name)
         if actual is not None:
             yield from column_differences(table.name, actual, shape_of(table).columns, missing_is_different=False)
-    dead_letters = steps.shape(steps.names.dead_letters)
-    name, columns = HOLDS_INDEX
-    wanted = IndexShape(False, columns)
-    if dead_letters is not None and dead_letters.indexes.get(name, wanted) != wanted:
-        yield f"{steps.names.dead_letters} has an index {name} that is not on ({', '.join(columns)})"
+    for table, (name, columns) in ((steps.names.dead_letters, HOLDS_INDEX), (steps.names.events, RELAY_INDEX)):
+        shape, wanted = steps.shape(table), IndexShape(False, columns)
+        if shape is not None and shape.indexes.get(name, wanted) != wanted:
+            yield f"{table} has an index {name} that is not on ({', '.join(columns)})"
 
 
 def upgrade(steps: Steps) -> None:
-    """Adds the columns, then the index on them."""
+    """Adds the columns, then the index on them. The relay's index is there before the one that it replaces goes."""
     for table in added_columns(steps.names):
         steps.add_columns(table)
     steps.add_index(steps.names.dead_letters, *HOLDS_INDEX)
+    steps.add_index(steps.names.events, *RELAY_INDEX)
+    steps.drop_index(steps.names.events, *REPLACED_INDEX)
 
 
 def check_downgrade(steps: Steps) -> None:
@@ -76,7 +79,9 @@ def _still_needed(steps: Steps) -> Iterator[str]:
 
 
 def downgrade(steps: Steps) -> None:
-    """The index goes before its columns."""
+    """The index goes before its columns; the old one of the relay is there before the new one goes."""
+    steps.add_index(steps.names.events, *REPLACED_INDEX)
+    steps.drop_index(steps.names.events, *RELAY_INDEX)
     steps.drop_index(steps.names.dead_letters, *HOLDS_INDEX)
     for table in added_columns(steps.names):
         steps.drop_columns(table)

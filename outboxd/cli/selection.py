@@ -14,7 +14,7 @@ from outboxd.store.dead_letters import DeadLetters, Selection
 
 Command = Callable[..., Any]
 MAX_ID: Final = 2**63 - 1
-_IDS: Final = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
+_IDS: Final = re.compile(r"(-?[0-9]{1,19})(?:-(-?[0-9]{1,19}))?")
 
 
 def id_range(text: str) -> range:

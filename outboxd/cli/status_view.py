@@ -1,5 +1,6 @@
 """A source's state for people, for grep and for programs."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -69,7 +70,7 @@ def _instances(found: Inspection) -> Iterator[Sequence[Any]]:
 def _circuits(found: Inspection) -> Iterator[Sequence[Any]]:
     for instance, circuit in circuits(found):
         seconds = circuit.get("seconds")
-        age = _age(float(seconds)) if isinstance(seconds, int | float) else None
+        age = _age(float(seconds)) if isinstance(seconds, int | float) and math.isfinite(seconds) else None
         topic = circuit.get("topic")
         yield instance.id, "all topics" if topic is None else topic, circuit.get("cause"), age, circuit.get("reason")
 

@@ -32,6 +32,8 @@ def connected(url: str, names: TableNames, options: ConnectOptions) -> Iterator[
     with in_plain_words(), engine.connect() as connection:
         check_server(str(connection.exec_driver_sql("SELECT VERSION()").scalar_one()))
         require_current(connection, names)
+        # A dead letter of id 0 is put back under that id.
+        connection.exec_driver_sql("SET SESSION sql_mode = CONCAT(@@sql_mode, ',NO_AUTO_VALUE_ON_ZERO')")
         yield connection
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -56,7 +57,9 @@ class MySqlEventReader:
         named = [*((topics.only,) if topics.only is not None else ()), *topics.without]
         values = tuple(topic.encode() for topic in named) or None
         # The driver's own rows: SQLAlchemy's would be made only to be taken apart again.
-        return [Event._make(row) for row in connection.exec_driver_sql(statement, values).cursor.fetchall()]
+        events = [Event._make(row) for row in connection.exec_driver_sql(statement, values).cursor.fetchall()]
+        # What was found in the index first comes back in any order.
+        return events if topics == EVERY_TOPIC else sorted(events, key=attrgetter("lane"))
 
     async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[bytes | None, bytes | None]]:
         """By primary key."""

@@ -79,7 +79,7 @@ def _events(metadata: sa.MetaData, name: str) -> sa.Table:
         _invisible_headers(),
         sa.Index("idx_aggregate", "aggregate_type", "aggregate_id"),
         sa.Index("idx_created_at", "created_at"),
-        sa.Index("idx_status_lane_next_attempt", "status", "lane", "next_attempt_at"),
+        sa.Index("idx_relay", "status", "lane", "next_attempt_at", "id", "topic"),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from outboxd.model import HELD_UNTIL, Status, TableNames
 from outboxd.ports import EVERY_TOPIC, TopicFilter
 
-LANE_INDEX: Final = "idx_status_lane_next_attempt"
+LANE_INDEX: Final = "idx_relay"
 HOLDS_INDEX: Final = "idx_holds_lane"
 SIGNATURE: Final = "lane, COUNT(*), CAST(SUM(id) AS SIGNED), CAST(SUM(CRC32(id)) AS SIGNED)"
 
@@ -36,8 +36,18 @@ def integers(values: Iterable[int]) -> str:
 class Statements:
     """The statements of one source."""
 
-    def __init__(self, names: TableNames, *, mariadb: bool, inline_bytes: int, keep_sent: bool, may_hold: bool) -> None:
-        """`may_hold`: rows in error block their aggregate, as they may become dead letters that hold it."""
+    def __init__(
+        self,
+        names: TableNames,
+        *,
+        mariadb: bool,
+        inline_bytes: int,
+        keep_sent: bool,
+        may_hold: bool,
+        default_topic: str = "",
+    ) -> None:
+        """`may_hold`: rows in error block their aggregate, as they may become dead letters that hold it.
+        `default_topic`, a legal one, is the topic of rows that name none."""
         self.events = f"`{names.events}`"
         self.dead = f"`{names.dead_letters}`"
         self.instances = f"`{names.instances}`"
@@ -45,6 +55,7 @@ class Statements:
         self._indexed = f"{self.events} FORCE INDEX ({LANE_INDEX})"
         self._holding = f"{self.dead} FORCE INDEX ({HOLDS_INDEX})"
         self._keep_sent = keep_sent
+        self._topic = f"IF(LENGTH(topic) = 0, '{default_topic}', topic)" if default_topic else "topic"
         blocking = (Status.RETRY, Status.PROCESSING, *((Status.ERROR,) if may_hold else ()))
         self._blocking = integers(blocking)
         # JSON_STORAGE_SIZE reads a number from the row; LENGTH would first write the document out as text.
@@ -52,7 +63,7 @@ class Statements:
         small = f"{stored}(payload) + COALESCE({stored}(headers), 0) <= {inline_bytes}"
         size = "LENGTH(payload) + COALESCE(LENGTH(headers), 0)"
         self._columns = (
-            "id, lane, event_id, event_type, aggregate_type, aggregate_id, topic, "
+            f"id, lane, event_id, event_type, aggregate_type, aggregate_id, {self._topic}, "
             f"IF({small}, CAST(payload AS BINARY), NULL), IF({small}, 0, {size}), "
             f"IF({small}, CAST(headers AS BINARY), NULL), trace_id, span_id, attempt_count, "
             "COALESCE(TIMESTAMPDIFF(MICROSECOND, created_at, NOW(6)), 0)"
@@ -61,16 +72,19 @@ class Statements:
     # --- reading batches
 
     def read(self, lanes: Iterable[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> str:
-        """A batch: lock-free, in the order of the index. Bound: the topics of the filter."""
+        """A batch: lock-free, in the order of the index. Bound: the topics of the filter; with one, the rows are found
+        in the index alone, as most of those that it passes over may be of paused topics."""
+        where = f"FROM {self._indexed} WHERE status = {Status.NEW:d} AND {within(lanes)}"
+        order = f"ORDER BY lane, next_attempt_at, id LIMIT {int(limit)}"
+        if topics == EVERY_TOPIC:
+            return f"SELECT {self._columns} {where} {order}"
         # By bytes: Kafka tells topics apart that a collation does not.
-        topic = "CAST(CONVERT(topic USING utf8mb4) AS BINARY)"
-        condition = f"AND {topic} = %s " if topics.only is not None else ""
-        if topics.without:
-            condition += f"AND {topic} NOT IN ({', '.join(['%s'] * len(topics.without))}) "
+        topic = f"CAST(CONVERT({self._topic} USING utf8mb4) AS BINARY)"
+        only = f"AND {topic} = %s " if topics.only is not None else ""
+        without = f"AND {topic} NOT IN ({', '.join(['%s'] * len(topics.without))}) " if topics.without else ""
         return (
-            f"SELECT {self._columns} FROM {self._indexed} "
-            f"WHERE status = {Status.NEW:d} AND {within(lanes)} {condition}"
-            f"ORDER BY lane, next_attempt_at, id LIMIT {int(limit)}"
+            f"SELECT {self._columns} FROM (SELECT id AS found {where} {only}{without}{order}) AS chosen "
+            f"STRAIGHT_JOIN {self.events} ON id = found"
         )
 
     def payloads(self, ids: Iterable[int]) -> str:
@@ -98,7 +112,7 @@ class Statements:
     def holding_rows(self, lane: int) -> str:
         """What holds in a lane; of rows in error, topic and event type too."""
         return (
-            f"SELECT id, aggregate_id, topic, event_type FROM {self._indexed} "
+            f"SELECT id, aggregate_id, {self._topic}, event_type FROM {self._indexed} "
             f"WHERE status = {Status.ERROR:d} AND lane = {int(lane)} UNION ALL "
             f"SELECT id, aggregate_id, NULL, NULL FROM {self._holding} WHERE holds = 1 AND lane = {int(lane)}"
         )
@@ -117,7 +131,7 @@ class Statements:
         """All that blocks in the lanes; of rows in error, topic and event type too."""
         condition = within(lanes)
         return (
-            f"SELECT id, lane, aggregate_id, IF(status = {Status.ERROR:d}, topic, NULL), event_type "
+            f"SELECT id, lane, aggregate_id, IF(status = {Status.ERROR:d}, {self._topic}, NULL), event_type "
             f"FROM {self._indexed} WHERE status IN ({self._blocking}) AND {condition} UNION ALL "
             f"SELECT id, lane, aggregate_id, NULL, event_type FROM {self._holding} WHERE holds = 1 AND {condition}"
         )
@@ -286,8 +300,8 @@ class Statements:
     def lock_failed(self, ids: Iterable[int]) -> str:
         """Holds rows in error until the end of the transaction, with the beginning of the reasons they carry."""
         return (
-            f"SELECT id, LEFT(last_error, 100), topic, event_type FROM {self.events} WHERE id IN ({integers(ids)}) "
-            f"AND status = {Status.ERROR:d} FOR UPDATE"
+            f"SELECT id, LEFT(last_error, 100), {self._topic}, event_type FROM {self.events} "
+            f"WHERE id IN ({integers(ids)}) AND status = {Status.ERROR:d} FOR UPDATE"
         )
 
     def copy_dead(self, ids: Iterable[int]) -> str:

@@ -57,6 +57,7 @@ async def open_store(
     inline_bytes: int,
     keep_sent: bool,
     policy: OrderPolicy,
+    default_topic: str,
     lease_ttl: float,
     options: ConnectOptions,
 ) -> Store:
@@ -91,6 +92,11 @@ async def open_store(
         await probe.close()
     mariadb = server.flavour == "mariadb"
     statements = Statements(
-        names, mariadb=mariadb, inline_bytes=inline_bytes, keep_sent=keep_sent, may_hold=policy.may_hold
+        names,
+        mariadb=mariadb,
+        inline_bytes=inline_bytes,
+        keep_sent=keep_sent,
+        may_hold=policy.may_hold,
+        default_topic=default_topic,
     )
     return Store(engine, heartbeat, statements, names, policy=policy, idle=lease_ttl / 2)

@@ -91,7 +91,7 @@ class Crew:
         self._sink = ports.sink
         self._terms = terms
         self._log = log.bind(source=source)
-        self._book, self._holds, self._lease = LaneBook(), HoldBook(terms.order), Lease()
+        self._book, self._holds, self._lease = LaneBook(), HoldBook(terms.order), Lease(margin=terms.lease_margin)
         reading = Reading(
             ports.reader,
             ports.settler,

@@ -25,8 +25,10 @@ RENEWALS: Final = 5
 class Lease:
     """The instance's own belief in its lease. It is held until a moment by CLOCK_BOOTTIME, and not longer."""
 
-    def __init__(self, clock: Callable[[], float] = boottime) -> None:
+    def __init__(self, clock: Callable[[], float] = boottime, *, margin: float = 0.0) -> None:
+        """`margin`: by how many seconds it is trusted less than the database grants it."""
         self._clock = clock
+        self._margin = margin
         self._until: float | None = None
         self._lapsed = False
         self.instance = ""
@@ -42,8 +44,8 @@ class Lease:
         self._lapsed = self._lapsed and not self.trusted
 
     def lapsed(self) -> bool:
-        """Whether it has run out without having been ended; tells it once."""
-        if self._until is None or self._lapsed or self._clock() < self._until:
+        """Whether the lanes may be another's by now, while nobody has noticed; tells it once."""
+        if self._until is None or self._lapsed or self._clock() < self._until + self._margin:
             return False
         self._lapsed = True
         return True

@@ -14,7 +14,7 @@ Count = Callable[..., int]
 StartDaemon = Callable[..., Daemon]
 NewTopic = Callable[..., str]
 
-HELD = "status = 2 AND attempt_count = 0 AND next_attempt_at = '2038-01-01'"
+HELD = "status = 2 AND attempt_count = 0 AND next_attempt_at = '2038-01-17 13:37:11'"
 FAST = {"RETRY__INTERVAL": "50ms", "ORDER__AFTER_DEAD_LETTER": "hold"}
 
 COLUMNS = "id, event_id, event_type, aggregate_type, aggregate_id, topic, payload, headers"

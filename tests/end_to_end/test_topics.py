@@ -96,3 +96,57 @@ def test_a_topic_that_is_deleted_and_made_again_under_load(
     assert check(consume(kafka.bootstrap, there), ledgers[1]).clean
     verdict = check(consume(kafka.bootstrap, doomed), ledgers[0])
     assert (verdict.reordered, verdict.changed, verdict.strangers) == (0, 0, 0)
+
+
+def test_the_default_topic_is_one_topic_whatever_a_row_says(
+    outbox: Database, kafka: Kafka, topic: NewTopic, daemon: StartDaemon, count: Count
+) -> None:
+    """Rows that name it, and rows that name none, of one aggregate: they wait together, and arrive in order."""
+    name, ledger = f"{outbox.name}-default", Ledger()
+    with outbox.connect() as connection:
+        running = daemon(KAFKA__DEFAULT_TOPIC=name)
+        insert(connection, ledger, "order-1", "")
+        running.wait_for("delivery.paused", topic=name)
+        for number in range(40):
+            insert(connection, ledger, "order-1", "" if number % 2 else name)
+        kafka.create_topic(name, 1)
+        for number in range(40):
+            insert(connection, ledger, "order-1", name if number % 2 else "")
+        until(lambda: count("status = 1") == 81, "all are sent")
+    assert len(running.events("delivery.paused")) == 1
+    assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=81)
+
+
+def test_a_repaired_topic_goes_on_although_its_first_events_cannot(
+    outbox: Database, kafka: Kafka, topic: NewTopic, daemon: StartDaemon, count: Count
+) -> None:
+    """Held ones, and bad ones, in front of one that can be sent: a probe does not take a turn for each."""
+    name, there, ledger = f"{outbox.name}-late", topic(1), Ledger()
+    with outbox.connect() as connection:
+        insert(connection, Ledger(), "a0", there, status=2, next_attempt_at="2037-01-01 00:00:00")
+        running = daemon()
+        insert(connection, ledger, "a5", name)
+        running.wait_for("delivery.paused", topic=name)
+        for aggregate in ("a0", "a1", "a2", "a3"):
+            for _ in range(10):
+                insert(connection, Ledger(), aggregate, name, headers=None if aggregate == "a0" else "[1]")
+        kafka.create_topic(name, 1)
+        until(lambda: count("status = 1 AND topic = %s", name) == 1, "the good one is sent", 15)
+    assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=1)
+
+
+def test_many_paused_topics_and_a_large_backlog_of_theirs_stop_nobody(
+    outbox: Database, kafka: Kafka, topic: NewTopic, daemon: StartDaemon, count: Count
+) -> None:
+    """200 missing topics with 100 events each; a healthy event among them is delivered in a moment, again and again."""
+    there, ledger, waiting = topic(1), Ledger(), Ledger()
+    with outbox.connect() as connection:
+        for number in range(200):
+            fill(connection, waiting, f"{outbox.name}-missing-{number}", 100, 20)
+        running = daemon(LEASE__TTL="15s")
+        until(lambda: len(running.events("delivery.paused")) == 200, "all are paused", 120)
+        for sent in range(1, 21):
+            insert(connection, ledger, f"order-{sent}", there)
+            until(lambda sent=sent: count("status = 1") == sent, "a healthy one is sent", 10)
+    assert count("status = 0 AND attempt_count = 0") == 20_000
+    assert check(consume(kafka.bootstrap, there), ledger) == Verdict(delivered=20)

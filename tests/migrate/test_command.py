@@ -253,7 +253,7 @@ DAEMON_STATEMENTS = [
     "UPDATE outbox_instances SET expires_at = NOW(6) + INTERVAL 1 SECOND WHERE id = 'i'",
     "SELECT 1 FROM outbox_instances WHERE id = 'i' LOCK IN SHARE MODE",
     "UPDATE outbox_lanes SET owner = 'i' WHERE owner IS NULL ORDER BY lane LIMIT 64",
-    "SELECT lane, headers FROM outbox_events FORCE INDEX (idx_status_lane_next_attempt) WHERE status = 0 AND lane = 1",
+    "SELECT lane, headers FROM outbox_events FORCE INDEX (idx_relay) WHERE status = 0 AND lane = 1",
     "UPDATE outbox_events SET status = 3 WHERE id IN (1) AND status = 0",
     "SELECT id FROM outbox_events WHERE id IN (1) FOR UPDATE",
     """INSERT INTO outbox_deadletters (id, event_id, event_type, aggregate_type, aggregate_id, topic, payload,

@@ -226,8 +226,8 @@ def test_what_waits_behind_a_dead_letter_is_the_daemons(run: Run, sql: Sql) -> N
     """Neither command touches it."""
     insert_dead(sql, 1, holds=1)
     insert_dead(sql, 2, holds=1, aggregate_id="order-2")
-    insert_event(sql, 3, status=2, next_attempt_at="2038-01-01 00:00:00")
-    insert_event(sql, 4, status=2, next_attempt_at="2038-01-01 00:00:00", aggregate_id="order-2")
+    insert_event(sql, 3, status=2, next_attempt_at="2038-01-17 13:37:11")
+    insert_event(sql, 4, status=2, next_attempt_at="2038-01-17 13:37:11", aggregate_id="order-2")
     held = sql("SELECT * FROM outbox_events WHERE id > 2")
     assert run("deadletters", "requeue", "1").exit_code == 0
     assert run("deadletters", "discard", "2", "--yes").exit_code == 0

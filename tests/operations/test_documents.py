@@ -24,7 +24,7 @@ def test_documents_are_as_described(run: Run, sql: Sql) -> None:
     """Key by key, with everything that can be in them."""
     insert_instance(sql, "a", 60, json.dumps(REPORT), 64)
     insert_dead(sql, 1, holds=1)
-    insert_event(sql, 2, status=2, next_attempt_at="2038-01-01 00:00:00")
+    insert_event(sql, 2, status=2, next_attempt_at="2038-01-17 13:37:11")
     status, listed = (json.loads(block) for block in BLOCKS.findall((CHECKOUT / "docs/operations.md").read_text()))
     assert keys(json.loads(run("status", "--json").stdout)) == keys(status)
     assert keys(json.loads(run("deadletters", "list", "--json").stdout)) == keys(listed)

@@ -26,7 +26,7 @@ from tests.servers.kafka import Kafka
 from tests.servers.sql import SqlServer
 from tests.store.test_explain import explained
 
-HELD_UNTIL = "2038-01-01 00:00:00"
+HELD_UNTIL = "2038-01-17 13:37:11"
 REPORT = {
     "in_flight": 1234,
     "in_flight_bytes": 99,

@@ -11,6 +11,17 @@ from outboxd.errors import Failure, FailureKind
 PERMANENT, CAPPED, OUTAGE, PAUSE, REBUILD = FailureKind
 """In the order of their definition."""
 
+
+class InvalidRecordError(kafka.BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
+    """aiokafka does not know this answer. (Kafka's protocol, error codes.)"""
+
+    errno = 87
+    message = "INVALID_RECORD"
+    description = "The broker refuses the record."
+
+
+kafka.kafka_errors.setdefault(InvalidRecordError.errno, InvalidRecordError)
+
 TABLE: Final[Mapping[type[BaseException], tuple[FailureKind, str, str]]] = {
     # The record itself: it can never succeed.
     kafka.MessageSizeTooLargeError: (
@@ -28,6 +39,11 @@ TABLE: Final[Mapping[type[BaseException], tuple[FailureKind, str, str]]] = {
         PERMANENT,
         "invalid_timestamp",
         "the broker refuses the message's time; look at message.timestamp.before/after.max.ms and the host's clock",
+    ),
+    InvalidRecordError: (
+        PERMANENT,
+        "invalid_record",
+        "the broker refuses the record itself, by a schema or an interceptor; correct the row and requeue it",
     ),
     kafka.UnsupportedCodecError: (
         PERMANENT,
@@ -81,6 +97,12 @@ TABLE: Final[Mapping[type[BaseException], tuple[FailureKind, str, str]]] = {
     kafka.AuthenticationFailedError: (PAUSE, "sasl", "the broker refuses kafka.sasl_username and kafka.sasl_password"),
     kafka.UnsupportedSaslMechanismError: (PAUSE, "sasl", "the broker does not offer kafka.sasl_mechanism"),
     kafka.IllegalSaslStateError: (PAUSE, "sasl", "kafka.security_protocol does not fit the broker's listener"),
+    kafka.PolicyViolationError: (PAUSE, "policy_violation", "a policy of the broker forbids the request"),
+    kafka.UnsupportedForMessageFormatError: (
+        PAUSE,
+        "message_format",
+        "the topic's message format is too old for headers; raise its message.format.version",
+    ),
     kafka.SecurityDisabled: (PAUSE, "authorization", "security is disabled on the broker"),
     SSLError: (PAUSE, "tls", "the TLS handshake fails; look at kafka.tls_ca, kafka.tls_cert and the broker's name"),
     # The producer is of no more use.
@@ -101,6 +123,8 @@ OF_TOPIC: Final = frozenset(
         "not_leader",
         "leader_not_available",
         "broker_storage",
+        "policy_violation",
+        "message_format",
     }
 )
 """Codes of failures that concern one topic: the others go on."""

@@ -24,6 +24,9 @@ from outboxd.sinks.kafka.topics import TopicDirectory, topic_failure
 
 CLOSED: Final = classify(ProducerClosed()).code
 
+REBUILDS: Final = (0.0, 0.1, 0.4)
+"""Seconds before each new producer, after one broke for no reason of the records'; then the publish ends."""
+
 KEY_CACHE: Final = 50_000
 """How many keys' hashes are remembered; murmur2 in Python is as dear as the rest of an event together."""
 
@@ -85,7 +88,7 @@ class KafkaSink:
         deadline = asyncio.get_running_loop().time() + self._delivery_timeout
         by_topic = self._records(events, report)
         lots: list[Lot] | None = None
-        answering = False
+        answering, rebuilds = False, 0
         while by_topic and (lots is None or any(lot.resumable for lot in lots)):
             try:
                 async with AsyncExitStack() as stack:
@@ -101,6 +104,11 @@ class KafkaSink:
                 break
             answering = await self._answers(lease, sending)
             await self._clear_up(lease, sending, report, deadline)
+            if any(lot.failure is not None and lot.failure.kind is FailureKind.REBUILD for lot in sending):
+                rebuilds += 1
+                if rebuilds > len(REBUILDS):
+                    break
+                await asyncio.sleep(REBUILDS[rebuilds - 1])
         self._account(by_topic, lots, report, answering=answering)
         return report
 

@@ -17,7 +17,7 @@ _LEGAL: Final = re.compile(r"[a-zA-Z0-9._-]+")
 PATIENCE: Final = 2.0
 """Seconds until a topic that the brokers do not know counts as unknown."""
 
-VERDICT: Final = 10.0
+VERDICT: Final = 300.0
 """Seconds for which a topic that was unknown stays so, without waiting for it again."""
 
 

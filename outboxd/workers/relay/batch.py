@@ -32,6 +32,8 @@ class Batch:
     """The first batch of lanes whose last owner died."""
     exclusive: bool = False
     """Nothing else may be in flight with it: it may hold the event that kills."""
+    probe: bool = False
+    """Of one event, to see whether its topic can be delivered to again."""
     exhausted: frozenset[int] = frozenset()
     """Lanes of which this batch, or the read before it, has everything."""
 

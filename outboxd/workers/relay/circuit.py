@@ -51,6 +51,7 @@ class TopicCircuits:
     def __init__(self) -> None:
         self._open: dict[str, Circuit] = {}
         self._probed_at = float("-inf")
+        self._probed: str | None = None
 
     @property
     def paused(self) -> Mapping[str, Circuit]:
@@ -78,5 +79,11 @@ class TopicCircuits:
         if circuit.cause is None or circuit.wait(now) > 0:
             return None
         circuit.trip(circuit.cause, now)
-        self._probed_at = now
+        self._probed_at, self._probed = now, topic
         return topic
+
+    def hurry(self, now: float) -> None:
+        """The topic that was probed last is due again now."""
+        circuit = self._open.get(self._probed) if self._probed is not None else None
+        if circuit is not None:
+            circuit.probe_at = now

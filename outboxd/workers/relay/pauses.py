@@ -43,6 +43,10 @@ class Pauses:
         """A topic to probe now."""
         return self._topics.due(now)
 
+    def hurry(self, now: float) -> None:
+        """The last probe met nothing that it could send: the next one is due at once."""
+        self._topics.hurry(now)
+
     def note_empty(self, topic: str, now: float) -> None:
         """No event of this topic is left: somebody took them away, or other instances have their lanes."""
         self._resumed(self._topics.mend([topic]), now)

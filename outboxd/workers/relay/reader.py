@@ -58,39 +58,60 @@ class BatchReader:
         self._ = reading
         self._untorn_until = 0.0
 
-    async def next(self, limit: int, budget: int, topics: TopicFilter = EVERY_TOPIC) -> Batch | None:
+    async def next(
+        self, limit: int, budget: int, topics: TopicFilter = EVERY_TOPIC, *, probe: bool = False
+    ) -> Batch | None:
         """The next batch of at most `limit` rows and about `budget` bytes, its lanes occupied; None: nothing to do.
+        Of a probe only the first event that can be delivered is sent.
 
         Raises LeaseLostError, DatabaseUnavailableError, SinkUnavailableError.
         """
-        book = self._.book
-        suspects = book.suspects()
-        lanes = suspects or book.readable()
-        if not lanes:
-            return None
+        for lanes, suspect in ((self._.book.suspects(), True), (self._.book.readable(), False)):
+            if not lanes:
+                continue
+            batch = await self._occupying(lanes, limit, budget, topics, suspect=suspect, probe=probe)
+            if batch is not None:
+                return batch
+        return None
+
+    async def _occupying(
+        self, lanes: Sequence[int], limit: int, budget: int, topics: TopicFilter, *, suspect: bool, probe: bool
+    ) -> Batch | None:
         instance = self._.lease.require()
-        book.occupy(lanes)
+        self._.book.occupy(lanes)
         kept: Collection[int] = ()
         try:
-            batch = await self._read(instance, lanes, limit, budget, topics, suspect=bool(suspects))
+            batch = await self._read(instance, lanes, limit, budget, topics, suspect=suspect, probe=probe)
             if batch is not None:
                 kept = batch.lanes
             return batch
         finally:
-            book.release(set(lanes).difference(kept))
+            self._.book.release(set(lanes).difference(kept))
 
     async def _read(
-        self, instance: str, lanes: Sequence[int], limit: int, budget: int, topics: TopicFilter, *, suspect: bool
+        self,
+        instance: str,
+        lanes: Sequence[int],
+        limit: int,
+        budget: int,
+        topics: TopicFilter,
+        *,
+        suspect: bool,
+        probe: bool,
     ) -> Batch | None:
         events, standing = await self._compared(lanes, limit, topics)
         read_at = asyncio.get_running_loop().time()
         cut = events[-1].lane if len(events) == limit else None
         events = await self._in_order(instance, events, standing, cut)
         deliverable, held = self._hold_back(events)
+        if probe:
+            deliverable = deliverable[:1]
         deliverable, failed, cut = await self._load(deliverable, budget, cut)
         if not suspect and topics.only is None:
             self._.book.note_read(lanes, cut)
-        exhausted = frozenset(lane for lane in lanes if cut is None or lane < cut)
+        # What a filter leaves out may be what its last owner died of.
+        whole = topics == EVERY_TOPIC and not probe
+        exhausted = frozenset(lane for lane in lanes if whole and (cut is None or lane < cut))
         batch = Batch(instance, frozenset(), read_at, deliverable, held, failed, suspect, exhausted=exhausted)
         if suspect:
             await self._take_care(batch)
@@ -197,8 +218,10 @@ class BatchReader:
             loaded = await self._.reader.load_payloads(missing)
             # A row that is gone by now was deleted by somebody: there is nothing to deliver.
             taken = [_complete(event, loaded) for event in taken if event.payload is not None or event.id in loaded]
-            failed += [(event, UNREADABLE) for event in taken if event.payload is None]
-            taken = [event for event in taken if event.payload is not None]
+            unreadable = [event for event in taken if event.payload is None]
+            failed += [(event, UNREADABLE) for event in unreadable]
+            holding = {e.aggregate_id for e in unreadable if self._.order.holds(e.topic, e.event_type)}
+            taken = [e for e in taken if e.payload is not None and e.aggregate_id not in holding]
         return taken, failed, cut
 
     async def _take_care(self, batch: Batch) -> None:

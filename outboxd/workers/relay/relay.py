@@ -28,7 +28,11 @@ SLOW_EVENT: Final = 0.000_05
 that a dump keeps from being purged."""
 
 REST_AFTER_SLOW: Final = 4.0
-"""How many times as long as a slow read the database is left alone behind it."""
+MOST_REST: Final = 2.0
+"""How many times as long as a slow read the database is left alone behind it; and how many seconds at most."""
+
+PROBE_ROWS: Final = 100
+"""How many rows a probe of a topic looks at for one that it can send: the first ones may be held, or bad."""
 
 SETTLE_BACKOFF: Final = Backoff(base=0.1, max=2.0, jitter=0.3)
 
@@ -91,7 +95,7 @@ class Relay:
             return 0.0
         took = asyncio.get_running_loop().time() - now
         slow = started < self._limits.batch_size and took > SLOW_READ + SLOW_EVENT * started
-        rest = took * REST_AFTER_SLOW if slow else 0.0
+        rest = min(MOST_REST, took * REST_AFTER_SLOW) if slow else 0.0
         return rest if started else max(rest, self._limits.poll_interval)
 
     async def _start(self) -> int:
@@ -101,20 +105,23 @@ class Relay:
 
     async def _probe_topic(self, now: float) -> int:
         """Starts a batch of one event of a topic whose time has come."""
+        if any(batch.probe for batch in self._in_flight.values()):
+            return 0
         topic = self.pauses.due_topic(now)
         if topic is None:
             return 0
         everywhere = not self._.book.suspects() and self._.book.readable() == self._.book.owned
-        started = await self._begin(1, TopicFilter(only=topic))
+        started = await self._begin(PROBE_ROWS, TopicFilter(only=topic), probe=True)
         if not started and everywhere:
             self.pauses.note_empty(topic, now)
         return started
 
-    async def _begin(self, limit: int, topics: TopicFilter) -> int:
+    async def _begin(self, limit: int, topics: TopicFilter, *, probe: bool = False) -> int:
         budget = min(self._limits.batch_bytes, self._limits.in_flight_bytes - self._bytes)
-        batch = await self._reader.next(limit, budget, topics)
+        batch = await self._reader.next(limit, budget, topics, probe=probe)
         if batch is None:
             return 0
+        batch.probe = probe
         self._launch(batch)
         return max(1, len(batch.events))
 
@@ -153,6 +160,8 @@ class Relay:
         try:
             report = await self._publish(batch)
             self.pauses.note(report, asyncio.get_running_loop().time())
+            if batch.probe and not (report.delivered or report.unsent or report.unknown):
+                self.pauses.hurry(asyncio.get_running_loop().time())
             await self._settle(batch, report)
         except LeaseLostError as error:
             self._log.debug("relay.lease_lost", reason=str(error))
