@@ -19,7 +19,7 @@ from tests.end_to_end.checker import Verdict, check, consume
 from tests.end_to_end.daemon import Daemon, until
 from tests.migrate.support import Sql
 from tests.operations.conftest import Run
-from tests.operations.rows import fill_dead, ids
+from tests.operations.rows import fill_dead, ids, insert_dead
 from tests.servers.kafka import Kafka
 
 StartDaemon = Callable[..., Daemon]
@@ -55,6 +55,15 @@ def log_inserts(sql: Sql) -> None:
     """From now on `inserted` has the ids of new events in the order in which they were inserted."""
     sql("CREATE TABLE inserted (seq BIGINT AUTO_INCREMENT PRIMARY KEY, id BIGINT NOT NULL)")
     sql("CREATE TRIGGER log AFTER INSERT ON outbox_events FOR EACH ROW INSERT INTO inserted (id) VALUES (NEW.id)")
+
+
+def test_ids_of_zero_and_below_are_kept(run: Run, sql: Sql) -> None:
+    """They are places in the order like any other."""
+    for key in (-5, 0, 3):
+        insert_dead(sql, key)
+    assert run("deadletters", "requeue", "0", "3").exit_code == 0
+    assert run("deadletters", "requeue", "--", "-5").exit_code == 0
+    assert sql("SELECT id FROM outbox_events ORDER BY id") == [(-5,), (0,), (3,)]
 
 
 def test_ten_thousand_in_the_order_of_their_ids(run: Run, sql: Sql) -> None:

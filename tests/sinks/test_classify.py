@@ -79,3 +79,13 @@ def test_every_error_of_the_client_is_classified(kind: type[BaseException]) -> N
     assert isinstance(failure.kind, FailureKind)
     assert failure.code.replace("_", "").isalpha()
     assert failure.text
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "code"),
+    [(87, PERMANENT, "invalid_record"), (44, PAUSE, "policy_violation"), (43, PAUSE, "message_format")],
+)
+def test_answers_that_are_no_reason_for_a_new_producer(number: int, kind: FailureKind, code: str) -> None:
+    """By their number in Kafka's protocol; the client itself does not know the first."""
+    failure = classify(kafka.for_code(number)(), "orders")
+    assert (failure.kind, failure.code) == (kind, code)
