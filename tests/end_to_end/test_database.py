@@ -286,6 +286,8 @@ def lock_a_retry(connection: "pymysql.Connection[Any]", load: Load) -> Iterator[
         event = insert(connection, load.ledger, "locked", load.topic, status=2, next_attempt_at="2037-01-01 00:00:00")
         due = "next_attempt_at = NOW() + INTERVAL 2 SECOND"
         cursor.execute(f"UPDATE outbox_events SET {due} WHERE event_id = %s", (event,))
+        # Without the lock on a gap, in which the writers' next event ids may fall.
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         connection.begin()
         assert cursor.execute("SELECT id FROM outbox_events WHERE event_id = %s FOR UPDATE", (event,))
         yield
