@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection
@@ -28,7 +29,7 @@ def connected(url: str, names: TableNames, options: ConnectOptions) -> Iterator[
 
     Raises DatabaseUnavailableError, UnsupportedServerError and SchemaError, also for what happens in the body.
     """
-    engine = open_engine(url, options)
+    engine = open_engine(url, replace(options, unchecked=True))
     with in_plain_words(), engine.connect() as connection:
         check_server(str(connection.exec_driver_sql("SELECT VERSION()").scalar_one()))
         require_current(connection, names)

@@ -25,10 +25,11 @@ READ_ONLY: Final = frozenset({1290, 1792})
 
 SESSION: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    "SET SESSION time_zone='+00:00', sql_safe_updates=0, sql_mode='STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'"
-    # MariaDB checks that a payload is JSON, unless told not to: a row that was written so could never be settled.
-    "/*M!100201 , check_constraint_checks=0 */",
+    "SET SESSION time_zone='+00:00', sql_safe_updates=0, sql_mode='STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
 )
+
+UNCHECKED: Final = "SET SESSION sql_safe_updates=0 /*M!100201 , check_constraint_checks=0 */"
+"""MariaDB checks that a payload is JSON, unless told not to: a row that was written so could never be settled."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class ConnectOptions:
     behind in the server."""
     wait_timeout: float | None = None
     """After so much silence the server ends the connection, and with it the locks of a client that is frozen."""
+    unchecked: bool = False
+    """CHECK constraints are left aside, for who has to handle rows that break them."""
     tls: str = "preferred"
     tls_ca: Path | None = None
     tls_cert: Path | None = None
@@ -109,6 +112,8 @@ def _session_preparer(options: ConnectOptions) -> Callable[[Any, Any], None]:
     if options.wait_timeout is not None:
         variables["wait_timeout"] = max(1, round(options.wait_timeout))
     statements = [*SESSION, "SET SESSION " + ", ".join(f"{name}={value}" for name, value in variables.items())]
+    if options.unchecked:
+        statements.append(UNCHECKED)
 
     def prepare(connection: Any, _record: Any) -> None:
         if isinstance(getattr(connection, "_rfile", None), io.BufferedReader):

@@ -69,7 +69,7 @@ async def open_store(
     # A heartbeat that hangs must fail while there is time for another; and as a fenced write holds up the heartbeat, it
     # may wait for what somebody else has locked only half as long.
     patience = max(1.0, lease_ttl / 4)
-    options = replace(options, wait_timeout=lease_ttl, lock_wait=min(options.lock_wait, lease_ttl / 8))
+    options = replace(options, wait_timeout=lease_ttl, lock_wait=min(options.lock_wait, lease_ttl / 8), unchecked=True)
     engine = open_engine(url, options)
     heartbeat = open_engine(
         url,
