@@ -96,12 +96,13 @@ class MySqlEventReader:
             blocked: dict[int, list[Blocked]] = {
                 lane: [] for lane in lanes if known.get(lane) != standing.signatures.get(lane, LaneSignature())
             }
-            full = [lane for lane in blocked if lane in standing.signatures]
-            if full:
-                rows = connection.exec_driver_sql(self._statements.blocked(full)).cursor.fetchall()
-                for event_id, lane, aggregate_id, topic, event_type in rows:
-                    failed = None if topic is None else (topic, event_type)
-                    blocked[lane].append(Blocked(event_id, lane, aggregate_id, failed))
+            # Lane by lane: the driver's rows of all of them at once would be too much memory.
+            for lane in blocked:
+                if lane in standing.signatures:
+                    rows = connection.exec_driver_sql(self._statements.blocked([lane])).cursor.fetchall()
+                    blocked[lane] = [
+                        Blocked(row[0], lane, row[2], None if row[3] is None else (row[3], row[4])) for row in rows
+                    ]
             return Snapshot(events, standing, blocked)
 
         return await self._session.snapshot(work)

@@ -131,9 +131,10 @@ class Statements:
         """All that blocks in the lanes; of rows in error, topic and event type too."""
         condition = within(lanes)
         return (
-            f"SELECT id, lane, aggregate_id, IF(status = {Status.ERROR:d}, {self._topic}, NULL), event_type "
+            f"SELECT id, lane, aggregate_id, IF(status = {Status.ERROR:d}, {self._topic}, NULL), "
+            f"IF(status = {Status.ERROR:d}, event_type, NULL) "
             f"FROM {self._indexed} WHERE status IN ({self._blocking}) AND {condition} UNION ALL "
-            f"SELECT id, lane, aggregate_id, NULL, event_type FROM {self._holding} WHERE holds = 1 AND {condition}"
+            f"SELECT id, lane, aggregate_id, NULL, NULL FROM {self._holding} WHERE holds = 1 AND {condition}"
         )
 
     # --- settling

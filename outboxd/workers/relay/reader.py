@@ -157,8 +157,9 @@ class BatchReader:
             if not holds.stale(read, standing.signatures):
                 return events, standing
         snapshot = await reader.snapshot(lanes, limit, topics, known)
-        for lane, rows in snapshot.blocked.items():
-            holds.load(lane, rows)
+        for lane in tuple(snapshot.blocked):
+            # Each is let go of as it is taken over: with very many blocked aggregates both would be too much memory.
+            holds.load(lane, snapshot.blocked.pop(lane))
         return snapshot.events, snapshot.standing
 
     async def _in_order(self, instance: str, events: list[Event], standing: Standing, cut: int | None) -> list[Event]:
