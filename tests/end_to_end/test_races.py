@@ -218,7 +218,7 @@ def test_large_dead_letters_do_not_cost_the_lease(
     with outbox.connect() as connection:
         for number in range(60):
             insert(connection, Ledger(), f"order-{number}", name, payload='"' + "x" * 3_000_000 + '"')
-    running = daemon(LEASE__TTL="2s")
+    running = daemon(LEASE__TTL="4s")
     until(lambda: count(table="outbox_deadletters") == 60, "all are dead letters")
     assert not running.events("lease.lost")
     assert count() == 0
