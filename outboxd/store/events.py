@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -12,8 +12,6 @@ from outboxd.model import MAX_INT32, Event, Status
 from outboxd.ports import EVERY_TOPIC, Blocked, Hold, LaneSignature, Rejection, Snapshot, Standing, TopicFilter
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements, integers
-
-NOTHING_KNOWN: Final[Mapping[int, LaneSignature]] = {}
 
 
 def microseconds(seconds: float) -> int:
@@ -85,8 +83,8 @@ class MySqlEventReader:
         self,
         lanes: Sequence[int],
         limit: int,
-        topics: TopicFilter = EVERY_TOPIC,
-        known: Mapping[int, LaneSignature] = NOTHING_KNOWN,
+        topics: TopicFilter,
+        known: Mapping[int, LaneSignature],
     ) -> Snapshot:
         """One read-only transaction under REPEATABLE READ: a view of one moment, and no locks."""
 

@@ -8,7 +8,7 @@ import structlog
 from outboxd.order import OrderPolicy
 from outboxd.ports import LaneSignature, Upkeep
 from outboxd.workers.lease import Lease
-from outboxd.workers.upkeep import CHUNK, SOON, Reservations
+from outboxd.workers.upkeep import CHUNK, LOWEST, SOON, Reservations
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,7 @@ class HoldRelease:
         for row in await self._upkeep.holding_rows(lane):
             if row.failed is None or self._order.holds(*row.failed):
                 holders[row.aggregate_id] = min(row.id, holders.get(row.aggregate_id, row.id))
-        after, released = 0, 0
+        after, released = LOWEST, 0
         while held := await self._upkeep.held(lane, after, CHUNK):
             free = [event.id for event in held if event.id < holders.get(event.aggregate_id, event.id + 1)]
             if free:
