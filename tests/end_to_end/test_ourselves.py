@@ -181,11 +181,12 @@ def test_clients_that_never_read_or_never_ask(daemon: StartDaemon, delivers: Cal
 def test_a_worker_that_fails_for_ever(
     outbox: Database, daemon: StartDaemon, delivers: Callable[[], None], count: Count
 ) -> None:
-    """The mover has no table to move to. The others work on, the log tells of it without a flood, and it recovers."""
+    """The mover meets a trigger that fails. The others work on, the log tells of it once, and it recovers."""
     running = daemon(RECOVERY__INTERVAL="100ms", RETRY__INTERVAL="100ms", RECOVERY__STUCK_TIMEOUT="1s")
     running.wait_for("source.started")
     with outbox.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("RENAME TABLE outbox_deadletters TO aside")
+        broken = "CREATE TRIGGER broken BEFORE INSERT ON outbox_deadletters FOR EACH ROW INSERT INTO missing VALUES (1)"
+        cursor.execute(broken)
         insert(connection, Ledger(), "bad", "no/such topic")
         until(lambda: running.metric("outbox_worker_failures_total", worker="dead_letters") >= 5, "it fails and fails")
         others = ("relay", "retry", "recovery", "unknown_status", "retention", "lease")
@@ -194,7 +195,7 @@ def test_a_worker_that_fails_for_ever(
         told = running.events("worker.failed")
         assert {line["worker"] for line in told} == {"dead_letters"}
         assert ["exception" in line for line in told] == [True], "one line, not one per turn"
-        cursor.execute("RENAME TABLE aside TO outbox_deadletters")
+        cursor.execute("DROP TRIGGER broken")
     until(lambda: count(table="outbox_deadletters") == 1, "it has recovered")
     running.wait_for("worker.recovered", worker="dead_letters")
     delivers()
