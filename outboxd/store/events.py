@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from outboxd.errors import LeaseLostError
 from outboxd.model import MAX_INT32, Event, Status
 from outboxd.ports import EVERY_TOPIC, Blocked, Hold, LaneSignature, Rejection, Snapshot, Standing, TopicFilter
+from outboxd.store.rows import Events
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements, integers
 
@@ -45,6 +46,7 @@ class MySqlEventReader:
     def __init__(self, session: Session, statements: Statements) -> None:
         self._session = session
         self._statements = statements
+        self._events = Events()
 
     async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> list[Event]:
         """One consistent read in autocommit."""
@@ -55,7 +57,7 @@ class MySqlEventReader:
         named = [*((topics.only,) if topics.only is not None else ()), *topics.without]
         values = tuple(topic.encode() for topic in named) or None
         # The driver's own rows: SQLAlchemy's would be made only to be taken apart again.
-        events = [Event._make(row) for row in connection.exec_driver_sql(statement, values).cursor.fetchall()]
+        events = self._events.of(connection.exec_driver_sql(statement, values).cursor.fetchall())
         # What was found in the index first comes back in any order.
         return events if topics == EVERY_TOPIC else sorted(events, key=attrgetter("lane"))
 

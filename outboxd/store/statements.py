@@ -9,6 +9,7 @@ from typing import Final
 
 from outboxd.model import HELD_UNTIL, Status, TableNames
 from outboxd.ports import EVERY_TOPIC, TopicFilter
+from outboxd.store.rows import columns
 
 LANE_INDEX: Final = "idx_relay"
 HOLDS_INDEX: Final = "idx_holds_lane"
@@ -62,12 +63,7 @@ class Statements:
         stored = "OCTET_LENGTH" if mariadb else "JSON_STORAGE_SIZE"
         small = f"{stored}(payload) + COALESCE({stored}(headers), 0) <= {inline_bytes}"
         size = "LENGTH(payload) + COALESCE(LENGTH(headers), 0)"
-        self._columns = (
-            f"id, lane, event_id, event_type, aggregate_type, aggregate_id, {self._topic}, "
-            f"IF({small}, CAST(payload AS BINARY), NULL), IF({small}, 0, {size}), "
-            f"IF({small}, CAST(headers AS BINARY), NULL), trace_id, span_id, attempt_count, "
-            "COALESCE(TIMESTAMPDIFF(MICROSECOND, created_at, NOW(6)), 0)"
-        )
+        self._columns = columns(self._topic, size, small)
 
     # --- reading batches
 
