@@ -61,8 +61,7 @@ async def open_source(
     store = await open_store(
         settings.database.url.get_secret_value(),
         settings.tables.names,
-        # A full batch of inline payloads stays within the byte limit; larger ones are fetched one by one.
-        inline_bytes=max(1024, int(relay.batch_bytes) // relay.batch_size),
+        batch_bytes=int(relay.batch_bytes),
         keep_sent=settings.retention.sent != 0,
         policy=settings.order.policy,
         default_topic=settings.kafka.default_topic,

@@ -42,6 +42,7 @@ def command(settings: Settings) -> None:
         handler,
     )
     # A batch is thousands of short-lived tuples without cycles: looking through them all the time finds nothing.
+    gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     guards: eventloop.Guards = []

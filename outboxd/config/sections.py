@@ -175,7 +175,7 @@ class SinkSettings(Section):
 class RelaySettings(Section):
     """Reading, publishing and settling."""
 
-    batch_size: Whole = Field(default=1000, ge=1, le=10_000)
+    batch_size: Whole = Field(default=2000, ge=1, le=10_000)
     poll_interval: Duration = Field(default=duration("50ms"), ge=0.001, le=3600)
     in_flight: Whole = Field(default=3, ge=1, le=16)
     batch_bytes: Size = Field(default=size("8MiB"), ge=1024, le=ByteSize(2**30))

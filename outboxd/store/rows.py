@@ -21,7 +21,7 @@ Row = tuple[int, int, bytes, bytes | None, bytes | None]
 Kind = tuple[str, str, str]
 
 
-def columns(topic: str, size: str, small: str) -> str:
+def event_columns(topic: str, size: str, small: str) -> str:
     """What to select for `Events`, given the SQL of the topic, of the bytes of payload and headers, and of whether
     these are few enough to be loaded."""
     texts = ("event_id", "aggregate_id", None, "event_type", "aggregate_type", topic)

@@ -9,11 +9,14 @@ from typing import Final
 
 from outboxd.model import HELD_UNTIL, Status, TableNames
 from outboxd.ports import EVERY_TOPIC, TopicFilter
-from outboxd.store.rows import columns
+from outboxd.store.rows import event_columns
 
 LANE_INDEX: Final = "idx_relay"
 HOLDS_INDEX: Final = "idx_holds_lane"
 SIGNATURE: Final = "lane, COUNT(*), CAST(SUM(id) AS SIGNED), CAST(SUM(CRC32(id)) AS SIGNED)"
+
+LEAST_INLINE: Final = 1024
+"""Bytes of a payload that is always worth bringing with its row."""
 
 _UNKNOWN: Final = f"(status < {min(Status):d} OR status > {max(Status):d})"
 
@@ -42,12 +45,13 @@ class Statements:
         names: TableNames,
         *,
         mariadb: bool,
-        inline_bytes: int,
+        batch_bytes: int,
         keep_sent: bool,
         may_hold: bool,
         default_topic: str = "",
     ) -> None:
-        """`may_hold`: rows in error block their aggregate, as they may become dead letters that hold it.
+        """`batch_bytes`: a read brings payloads up to a row's share of these with its rows. `may_hold`: rows in error
+        block their aggregate, as they may become dead letters that hold it.
         `default_topic`, a legal one, is the topic of rows that name none."""
         self.events = f"`{names.events}`"
         self.dead = f"`{names.dead_letters}`"
@@ -59,11 +63,9 @@ class Statements:
         self._topic = f"IF(LENGTH(topic) = 0, '{default_topic}', topic)" if default_topic else "topic"
         blocking = (Status.RETRY, Status.PROCESSING, *((Status.ERROR,) if may_hold else ()))
         self._blocking = integers(blocking)
+        self._batch_bytes = batch_bytes
         # JSON_STORAGE_SIZE reads a number from the row; LENGTH would first write the document out as text.
-        stored = "OCTET_LENGTH" if mariadb else "JSON_STORAGE_SIZE"
-        small = f"{stored}(payload) + COALESCE({stored}(headers), 0) <= {inline_bytes}"
-        size = "LENGTH(payload) + COALESCE(LENGTH(headers), 0)"
-        self._columns = columns(self._topic, size, small)
+        self._stored = "OCTET_LENGTH" if mariadb else "JSON_STORAGE_SIZE"
 
     # --- reading batches
 
@@ -72,16 +74,22 @@ class Statements:
         in the index alone, as most of those that it passes over may be of paused topics."""
         where = f"FROM {self._indexed} WHERE status = {Status.NEW:d} AND {within(lanes)}"
         order = f"ORDER BY lane, next_attempt_at, id LIMIT {int(limit)}"
+        columns = self._columns(limit)
         if topics == EVERY_TOPIC:
-            return f"SELECT {self._columns} {where} {order}"
+            return f"SELECT {columns} {where} {order}"
         # By bytes: Kafka tells topics apart that a collation does not.
         topic = f"CAST(CONVERT({self._topic} USING utf8mb4) AS BINARY)"
         only = f"AND {topic} = %s " if topics.only is not None else ""
         without = f"AND {topic} NOT IN ({', '.join(['%s'] * len(topics.without))}) " if topics.without else ""
         return (
-            f"SELECT {self._columns} FROM (SELECT id AS found {where} {only}{without}{order}) AS chosen "
+            f"SELECT {columns} FROM (SELECT id AS found {where} {only}{without}{order}) AS chosen "
             f"STRAIGHT_JOIN {self.events} ON id = found"
         )
+
+    def _columns(self, limit: int) -> str:
+        inline = max(LEAST_INLINE, self._batch_bytes // limit)
+        small = f"{self._stored}(payload) + COALESCE({self._stored}(headers), 0) <= {inline}"
+        return event_columns(self._topic, "LENGTH(payload) + COALESCE(LENGTH(headers), 0)", small)
 
     def payloads(self, ids: Iterable[int]) -> str:
         """The payloads and headers that `read` left out."""

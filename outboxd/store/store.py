@@ -54,7 +54,7 @@ async def open_store(
     url: str,
     names: TableNames,
     *,
-    inline_bytes: int,
+    batch_bytes: int,
     keep_sent: bool,
     policy: OrderPolicy,
     default_topic: str,
@@ -63,7 +63,7 @@ async def open_store(
 ) -> Store:
     """Opens a source's store.
 
-    `inline_bytes`: payloads up to this size are read with their rows. `lease_ttl` in seconds: a connection that is
+    `batch_bytes`: as of `Statements`. `lease_ttl` in seconds: a connection that is
     silent for longer is ended by the server. Raises DatabaseUnavailableError, UnsupportedServerError, SchemaError.
     """
     # A heartbeat that hangs must fail while there is time for another; and as a fenced write holds up the heartbeat, it
@@ -94,7 +94,7 @@ async def open_store(
     statements = Statements(
         names,
         mariadb=mariadb,
-        inline_bytes=inline_bytes,
+        batch_bytes=batch_bytes,
         keep_sent=keep_sent,
         may_hold=policy.may_hold,
         default_topic=default_topic,

@@ -58,8 +58,8 @@ def full(database_server: SqlServer) -> Iterator[Database]:
 
 def statements(mariadb: bool) -> dict[str, tuple[str, tuple[Any, ...]]]:
     """Every statement that runs again and again, with values."""
-    made = Statements(TableNames(), mariadb=mariadb, inline_bytes=8192, keep_sent=True, may_hold=True)
-    deleting = Statements(TableNames(), mariadb=mariadb, inline_bytes=8192, keep_sent=False, may_hold=False)
+    made = Statements(TableNames(), mariadb=mariadb, batch_bytes=8_000_000, keep_sent=True, may_hold=True)
+    deleting = Statements(TableNames(), mariadb=mariadb, batch_bytes=8_000_000, keep_sent=False, may_hold=False)
     return {
         "read": (made.read(LANES, 1000), ()),
         "read one lane": (made.read([3], 1000), ()),

@@ -28,19 +28,18 @@ class Batch:
     """Behind an event, given by its id, that is not delivered."""
     failed: list[tuple[Event, Failure]] = field(default_factory=list)
     """Refused before the sink saw them."""
+    cut: bool = False
+    """There is more: it ends at a limit of rows or bytes."""
     suspect: bool = False
     """The first batch of lanes whose last owner died."""
     exclusive: bool = False
     """Nothing else may be in flight with it: it may hold the event that kills."""
     probe: bool = False
     """Of one event, to see whether its topic can be delivered to again."""
+    bytes: int = 0
+    """Size of the payloads in memory."""
     exhausted: frozenset[int] = frozenset()
     """Lanes of which this batch, or the read before it, has everything."""
-
-    @property
-    def bytes(self) -> int:
-        """Size of the payloads in memory."""
-        return payload_size(self.events)
 
     @property
     def rows_by_lane(self) -> Counter[int]:

@@ -112,10 +112,20 @@ class BatchReader:
         # What a filter leaves out may be what its last owner died of.
         whole = topics == EVERY_TOPIC and not probe
         exhausted = frozenset(lane for lane in lanes if whole and (cut is None or lane < cut))
-        batch = Batch(instance, frozenset(), read_at, deliverable, held, failed, suspect, exhausted=exhausted)
+        batch = Batch(
+            instance,
+            frozenset(),
+            read_at,
+            deliverable,
+            held,
+            failed,
+            cut=cut is not None,
+            suspect=suspect,
+            exhausted=exhausted,
+        )
         if suspect:
             await self._take_care(batch)
-        batch.lanes = frozenset(batch.rows_by_lane)
+        batch.lanes, batch.bytes = frozenset(batch.rows_by_lane), payload_size(batch.events)
         if suspect:
             await self._forgive(instance, {}, batch.exhausted - batch.lanes)
         return batch if batch.lanes else None

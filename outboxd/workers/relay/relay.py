@@ -16,6 +16,7 @@ from outboxd.telemetry.metrics import LATENCY_SAMPLES, Metrics
 from outboxd.workers.relay.batch import Batch
 from outboxd.workers.relay.pauses import Pauses
 from outboxd.workers.relay.reader import BatchReader, Reading
+from outboxd.workers.relay.sizes import BatchSize
 
 log = structlog.get_logger(__name__)
 
@@ -24,8 +25,9 @@ FAILED_PAUSE: Final = 5.0
 
 SLOW_READ: Final = 0.02
 SLOW_EVENT: Final = 0.000_05
-"""Seconds, and seconds per event, beyond which a read is slow: the rows of a paused topic stand in its way, or those
-that a dump keeps from being purged."""
+SLOW_BYTE: Final = 0.000_000_02
+"""Seconds, and seconds per event and per byte of payload, beyond which a read that found no full batch is slow: the
+rows of a paused topic stand in its way, or those that a dump keeps from being purged."""
 
 REST_AFTER_SLOW: Final = 4.0
 MOST_REST: Final = 2.0
@@ -62,6 +64,7 @@ class Relay:
         self.pauses = Pauses(metrics, self._log)
         self._in_flight: dict[asyncio.Task[None], Batch] = {}
         self._bytes = 0
+        self._sizes = BatchSize(limits.batch_size, limits.batch_bytes)
         self._draining = False
         self._waiting = False
         self._changed = asyncio.Event()
@@ -86,44 +89,53 @@ class Relay:
             return 1.0
         try:
             started = await self._probe_topic(now) or await self._start()
-            if not started and self.pauses.cause is not None:
+            if started is None and self.pauses.cause is not None:
                 # Nothing to probe with: whether the sink answers must do.
                 await self._.sink.check()
                 self.pauses.note_reached(now)
         except SinkUnavailableError as error:
             self.pauses.note_trouble(error.failure, now)
             return 0.0
-        took = asyncio.get_running_loop().time() - now
-        slow = started < self._limits.batch_size and took > SLOW_READ + SLOW_EVENT * started
-        rest = min(MOST_REST, took * REST_AFTER_SLOW) if slow else 0.0
+        rest = self._rest(started, asyncio.get_running_loop().time() - now)
         return rest if started else max(rest, self._limits.poll_interval)
 
-    async def _start(self) -> int:
-        """Starts the next batch, of one event only where it probes; returns of how many events it is."""
-        limit = 1 if self.pauses.cause is not None else self._limits.batch_size
-        return await self._begin(limit, self.pauses.passable)
+    @staticmethod
+    def _rest(started: Batch | None, took: float) -> float:
+        """Seconds to leave the database alone, after a look that took so many."""
+        expected = SLOW_READ
+        if started is not None:
+            expected += SLOW_EVENT * len(started.events) + SLOW_BYTE * started.bytes
+        slow = took > expected and (started is None or not started.cut)
+        return min(MOST_REST, took * REST_AFTER_SLOW) if slow else 0.0
 
-    async def _probe_topic(self, now: float) -> int:
+    async def _start(self) -> Batch | None:
+        """Starts the next batch, of one event only where it probes."""
+        limit = 1 if self.pauses.cause is not None else self._sizes.rows
+        batch = await self._begin(limit, self.pauses.passable)
+        if batch is not None:
+            self._sizes.note(len(batch.events), batch.bytes)
+        return batch
+
+    async def _probe_topic(self, now: float) -> Batch | None:
         """Starts a batch of one event of a topic whose time has come."""
         if any(batch.probe for batch in self._in_flight.values()):
-            return 0
+            return None
         topic = self.pauses.due_topic(now)
         if topic is None:
-            return 0
+            return None
         everywhere = not self._.book.suspects() and self._.book.readable() == self._.book.owned
         started = await self._begin(PROBE_ROWS, TopicFilter(only=topic), probe=True)
-        if not started and everywhere:
+        if started is None and everywhere:
             self.pauses.note_empty(topic, now)
         return started
 
-    async def _begin(self, limit: int, topics: TopicFilter, *, probe: bool = False) -> int:
+    async def _begin(self, limit: int, topics: TopicFilter, *, probe: bool = False) -> Batch | None:
         budget = min(self._limits.batch_bytes, self._limits.in_flight_bytes - self._bytes)
         batch = await self._reader.next(limit, budget, topics, probe=probe)
-        if batch is None:
-            return 0
-        batch.probe = probe
-        self._launch(batch)
-        return max(1, len(batch.events))
+        if batch is not None:
+            batch.probe = probe
+            self._launch(batch)
+        return batch
 
     def _room(self) -> bool:
         if self.pauses.cause is not None or any(batch.exclusive for batch in self._in_flight.values()):
