@@ -26,6 +26,9 @@ _SPAN_ID: Final = re.compile(r"(?!0{16})[0-9a-f]{16}")
 MAX_HEADERS: Final = 64 * 1024
 """Bytes of the column `headers`: each of its values is an object of its own in memory."""
 
+MOST_COLUMNS: Final = 4 * 1024
+"""Bytes that the other columns may have together, about."""
+
 QUOTED: Final = 60
 """Characters of a header's name that a reason may hold: a name can be longer than the column for reasons."""
 
@@ -40,9 +43,24 @@ class Record(NamedTuple):
     """An event as the producer takes it."""
 
     event: Event
-    key: bytes
-    value: bytes
-    headers: list[Header]
+    special: list[Header] | None
+    """Its headers, where they are more than the columns that every event has. Those are made when the record is handed
+    over: thousands of records wait, and theirs would be most of the memory."""
+
+    @property
+    def key(self) -> bytes:
+        """The aggregate's id."""
+        return self.event.aggregate_id.encode()
+
+    @property
+    def value(self) -> bytes:
+        """The payload as stored."""
+        return self.event.payload or b""
+
+    @property
+    def headers(self) -> list[Header]:
+        """All of them."""
+        return self.special or column_headers(self.event, self.key)
 
 
 class UnfitEventError(Exception):
@@ -64,20 +82,25 @@ def traceparent(trace_id: str, span_id: str) -> str | None:
 
 def record(event: Event, max_bytes: int) -> Record:
     """The record of an event whose payload is loaded. Raises UnfitEventError."""
-    key = event.aggregate_id.encode()
-    value = event.payload or b""
-    headers: list[Header] = [
+    special = None
+    if event.trace_id is not None or event.span_id is not None or event.headers is not None:
+        special = column_headers(event, event.aggregate_id.encode())
+        special += _trace_headers(event)
+        special += _own_headers(event, {name for name, _ in special})
+    made = Record(event, special)
+    # Only a record near the limit is worth an exact measurement.
+    if len(made.value) + MOST_COLUMNS > max_bytes // 2 or event.headers is not None:
+        _check_size(made.key, made.value, made.headers, max_bytes)
+    return made
+
+
+def column_headers(event: Event, key: bytes) -> list[Header]:
+    """Of every event."""
+    return [
         ("event_id", event.event_id.encode()),
         *_type_headers(event.event_type, event.aggregate_type),
         ("aggregate_id", key),
     ]
-    if event.trace_id is not None or event.span_id is not None or event.headers is not None:
-        headers += _trace_headers(event)
-        headers += _own_headers(event, {name for name, _ in headers})
-    # Only a record near the limit is worth an exact measurement.
-    if len(value) + len(key) > max_bytes // 2 or event.headers is not None:
-        _check_size(key, value, headers, max_bytes)
-    return Record(event, key, value, headers)
 
 
 @lru_cache(maxsize=1024)

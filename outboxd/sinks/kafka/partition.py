@@ -9,7 +9,7 @@ from aiokafka.errors import NotEnoughReplicasAfterAppendError
 
 from outboxd.errors import Failure, FailureKind
 from outboxd.sinks.kafka.classify import classify
-from outboxd.sinks.kafka.message import Record
+from outboxd.sinks.kafka.message import Record, column_headers
 from outboxd.sinks.kafka.sender import SenderWatch
 
 Group = list[Record]
@@ -156,7 +156,9 @@ class Lot:
 def fill(producer: AIOKafkaProducer, records: Sequence[Record], timestamp_ms: int) -> tuple[Any, int]:
     """A batch of the first records, as many as it takes (at least one), and how many that are."""
     batch = producer.create_batch()
-    for count, (_, key, value, headers) in enumerate(records):
-        if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
+    for count, (event, special) in enumerate(records):
+        key = event.aggregate_id.encode()
+        headers = special or column_headers(event, key)
+        if batch.append(timestamp=timestamp_ms, key=key, value=event.payload or b"", headers=headers) is None:
             return batch, count
     return batch, len(records)

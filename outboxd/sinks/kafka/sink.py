@@ -41,7 +41,7 @@ class KafkaSink:
         self._delivery_timeout = settings.delivery_seconds
         # Within the time that a lease leaves for closing the producer.
         self._answer_timeout = settings.close_seconds / 2
-        self._hashes: dict[bytes, int] = {}
+        self._hashes: dict[str, int] = {}
         self._topics = TopicDirectory()
         self._permitted: Callable[[], bool] = lambda: True
         arguments = producer_arguments(settings.kafka, settings.delivery_seconds)
@@ -165,16 +165,16 @@ class KafkaSink:
                 continue
             shares: defaultdict[int, list[Record]] = defaultdict(list)
             for entry in records:
-                shares[partitions[self._hash(entry.key) % len(partitions)]].append(entry)
+                shares[partitions[self._hash(entry.event.aggregate_id) % len(partitions)]].append(entry)
             lots += [Lot(Destination(topic, partition), share) for partition, share in shares.items()]
         return lots
 
-    def _hash(self, key: bytes) -> int:
-        found = self._hashes.get(key)
+    def _hash(self, aggregate_id: str) -> int:
+        found = self._hashes.get(aggregate_id)
         if found is None:
             if len(self._hashes) >= KEY_CACHE:
                 self._hashes.clear()
-            found = self._hashes[key] = murmur2(key) & 0x7FFFFFFF
+            found = self._hashes[aggregate_id] = murmur2(aggregate_id.encode()) & 0x7FFFFFFF
         return found
 
     async def _clear_up(self, lease: ProducerLease, lots: Sequence[Lot], report: Report, deadline: float) -> None:
