@@ -38,6 +38,15 @@ class ServerReport:
 _REPORT = pytest.StashKey[ServerReport]()
 
 
+LONG = ("spec", "end_to_end", "operations")
+"""Folders whose files take minutes; they come first, so that no worker begins with one when the others have ended."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest folders first."""
+    items.sort(key=lambda item: next((rank for rank, name in enumerate(LONG) if name in item.path.parts), len(LONG)))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_REPORT] = ServerReport()
 
