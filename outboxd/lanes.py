@@ -45,6 +45,7 @@ class LaneBook:
         self._wants: dict[str, set[int]] = {}
         self._leaving: set[int] = set()
         self._passed_over: set[int] = set()
+        self._unfinished: set[int] = set()
         self._suspects: dict[int, Suspicion] = {}
 
     @property
@@ -87,7 +88,7 @@ class LaneBook:
 
     def disown(self, lanes: Collection[int]) -> None:
         """Lanes that are no longer ours. Occupied ones stay occupied until their batch is settled."""
-        for kept in (self._owned, self._leaving, self._passed_over, *self._wants.values()):
+        for kept in (self._owned, self._leaving, self._passed_over, self._unfinished, *self._wants.values()):
             kept.difference_update(lanes)
         for lane in lanes:
             self._suspects.pop(lane, None)
@@ -106,6 +107,11 @@ class LaneBook:
         free = self._free() - self._wanted - self._leaving - self._suspects.keys()
         return sorted((free & self._passed_over) or free)
 
+    @property
+    def unfinished(self) -> bool:
+        """A lane that can be read has more: a read was cut within it."""
+        return not self._unfinished.isdisjoint(self.readable())
+
     def suspects(self) -> list[int]:
         """The free lanes whose first batch must be sent with care."""
         return sorted((self._free() - self._wanted - self._leaving) & self._suspects.keys())
@@ -117,8 +123,10 @@ class LaneBook:
     def note_read(self, lanes: Collection[int], last: int | None) -> None:
         """A read of `lanes` was cut within lane `last` (None: it saw everything); those behind got nothing."""
         self._passed_over.difference_update(lanes)
+        self._unfinished.difference_update(lanes)
         if last is not None:
             self._passed_over.update(lane for lane in lanes if lane > last)
+            self._unfinished.add(last)
 
     def clear_suspects(self, progress: Mapping[int, int], *, exhausted: Collection[int] = ()) -> list[int]:
         """Counts the rows settled of suspect lanes; returns the lanes that are suspect no more."""

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import pymysql
 import pytest
 
+from outboxd.model import TableNames
+from outboxd.store.migrator import Migrator
 from tests.servers import promtool as prometheus
 from tests.servers import tlc as model_checker
 from tests.servers.cache import UnavailableError, recorded
@@ -20,6 +22,8 @@ from tests.servers.kafka import Kafka
 from tests.servers.mariadb import MariaDB
 from tests.servers.mock_kafka import MockKafka
 from tests.servers.mysql import MySQL
+from tests.servers.mysqlclient import NAME as MYSQLCLIENT
+from tests.servers.mysqlclient import find as find_mysqlclient
 from tests.servers.server import Server
 from tests.servers.sql import SqlServer
 
@@ -179,6 +183,23 @@ def promtool(pytestconfig: pytest.Config) -> Path:
         return prometheus.find()
     except UnavailableError as reason:
         _unavailable(pytestconfig, "promtool", str(reason))
+        raise
+
+
+@pytest.fixture
+def outbox(database: Database) -> Database:
+    """A database with the tables of this version."""
+    Migrator(database.url, TableNames()).upgrade()
+    return database
+
+
+@pytest.fixture
+def mysqlclient(pytestconfig: pytest.Config) -> str:
+    """The version of the driver in C."""
+    try:
+        return find_mysqlclient()
+    except UnavailableError as reason:
+        _unavailable(pytestconfig, MYSQLCLIENT, str(reason))
         raise
 
 

@@ -6,19 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from outboxd.model import TableNames
-from outboxd.store.migrator import Migrator
 from tests.conftest import Database
 from tests.end_to_end.daemon import Daemon
 from tests.end_to_end.plugins import installed
 from tests.servers.kafka import Kafka
-
-
-@pytest.fixture
-def outbox(database: Database) -> Database:
-    """A database with the tables of this version."""
-    Migrator(database.url, TableNames()).upgrade()
-    return database
 
 
 @pytest.fixture

@@ -7,21 +7,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from outboxd.cli import main
-from outboxd.model import TableNames
-from outboxd.store.migrator import Migrator
 from tests.conftest import Database
 from tests.end_to_end.daemon import Daemon
 from tests.migrate.support import Sql
 from tests.servers.kafka import Kafka
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def outbox(database: Database) -> Database:
-    """A database with the tables."""
-    Migrator(database.url, TableNames()).upgrade()
-    return database
 
 
 @pytest.fixture

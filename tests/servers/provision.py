@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from tests.servers import faketime, kafka, mariadb, mysql, promtool, tlc, toxiproxy
+from tests.servers import faketime, kafka, mariadb, mysql, mysqlclient, promtool, tlc, toxiproxy
 from tests.servers.cache import CACHE, UnavailableError, record
 
 
@@ -23,6 +23,7 @@ PROVIDERS: dict[str, Callable[[], str]] = {
     toxiproxy.Toxiproxy.name: toxiproxy.provide,
     "promtool": promtool.provide,
     faketime.NAME: faketime.provide,
+    mysqlclient.NAME: mysqlclient.provide,
     "TLC": tlc.provide,
     "systemd-analyze": _systemd_analyze,
 }

@@ -66,13 +66,18 @@ class BatchReader:
 
         Raises LeaseLostError, DatabaseUnavailableError, SinkUnavailableError.
         """
-        for lanes, suspect in ((self._.book.suspects(), True), (self._.book.readable(), False)):
-            if not lanes:
-                continue
-            batch = await self._occupying(lanes, limit, budget, topics, suspect=suspect, probe=probe)
+        suspects = self._.book.suspects()
+        if suspects:
+            batch = await self._occupying(suspects, limit, budget, topics, suspect=True, probe=probe)
             if batch is not None:
                 return batch
-        return None
+        lanes = self._.book.readable()
+        batch = await self._occupying(lanes, limit, budget, topics, suspect=False, probe=probe) if lanes else None
+        if batch is None and self._.book.unfinished:
+            # Lanes that a full batch had left out came first, and there is nothing in them.
+            lanes = self._.book.readable()
+            batch = await self._occupying(lanes, limit, budget, topics, suspect=False, probe=probe)
+        return batch
 
     async def _occupying(
         self, lanes: Sequence[int], limit: int, budget: int, topics: TopicFilter, *, suspect: bool, probe: bool

@@ -1,0 +1,95 @@
+"""What is read is what stands in the table: by each driver, for good rows and for those that nobody should write."""
+
+from typing import Any
+
+import pytest
+
+from outboxd.model import Event, TableNames
+from outboxd.store.engine import ConnectOptions, open_engine
+from outboxd.store.rows import Events
+from outboxd.store.statements import Statements
+from tests.conftest import Database
+from tests.end_to_end.application import INSERT, Ledger
+from tests.end_to_end.bad_rows import Topics, kinds, permissive, store
+
+DRIVERS = ("mysql+pymysql", "mysql+mysqldb")
+INLINE = 4000
+PLAIN = (
+    "SELECT id, lane, event_id, event_type, aggregate_type, aggregate_id, topic, CAST(payload AS BINARY), "
+    "LENGTH(payload) + COALESCE(LENGTH(headers), 0), CAST(headers AS BINARY), trace_id, span_id, attempt_count "
+    "FROM outbox_events WHERE status = 0"
+)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.usefixtures("mysqlclient")
+def test_rows_of_every_kind(outbox: Database, driver: str) -> None:
+    """Each column, whatever is in it; payloads and headers beyond the limit are left out, and their size is told."""
+    mariadb = outbox.server.product == "mariadb"
+    with outbox.connect() as application, application.cursor() as cursor:
+        cursor.execute(INSERT, Ledger().row("good", "orders"))
+        permissive(application, mariadb=mariadb)
+        for kind in kinds(Topics("orders", "oRdErS", "l" * 249, "narrow"), mariadb=mariadb):
+            if len(kind.columns["payload"]) < 1_000_000:
+                store(application, kind)
+        cursor.execute(PLAIN)
+        expected = [whole(*values) for values in cursor.fetchall()]
+    found = read(outbox, driver, len(expected) + 1)
+    assert len(expected) >= 50
+    assert sorted(event._replace(age_us=0) for event in found if event.payload is not None) == sorted(
+        event for event in expected if event.payload_bytes == 0
+    )
+    left_out = {event.id: event.payload_bytes for event in found if event.payload is None}
+    assert left_out == {event.id: event.payload_bytes for event in expected if event.payload_bytes}
+
+
+def whole(*values: Any) -> Event:
+    """The event of a row as `PLAIN` has it."""
+    *texts, payload, size, headers, trace, span, attempts = values
+    inline = len(payload) + len(headers or b"") <= INLINE
+    return Event(*texts, payload, 0 if inline else size, headers if inline else None, trace, span, attempts, 0)
+
+
+def read(outbox: Database, driver: str, limit: int) -> list[Event]:
+    """All events, by a connection as the daemon opens it."""
+    mariadb = outbox.server.product == "mariadb"
+    made = Statements(TableNames(), mariadb=mariadb, batch_bytes=INLINE * limit, keep_sent=True, may_hold=False)
+    engine = open_engine(outbox.url.replace("mysql+pymysql", driver), ConnectOptions(unchecked=True))
+    with engine.connect() as connection:
+        return Events().of(connection.exec_driver_sql(made.read(range(64), limit)).cursor.fetchall())
+
+
+def test_ages_are_the_databases(outbox: Database) -> None:
+    """In microseconds, since the row was written; 0 for a row that says nothing of it."""
+    with outbox.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET SESSION sql_mode = '', time_zone = '+00:00'")
+        for created in ("NOW(6) - INTERVAL 90 SECOND", "NOW(6) + INTERVAL 90 SECOND", "'0000-00-00 00:00:00'"):
+            cursor.execute(
+                "INSERT INTO outbox_events (event_id, event_type, aggregate_type, aggregate_id, topic, payload, "
+                f"created_at) VALUES (UUID(), 't', 't', 'a', 'orders', '{{}}', {created})"
+            )
+    old, future, unknown = (event.age_us / 1_000_000 for event in read(outbox, DRIVERS[0], 10))
+    assert 90 <= old < 150
+    assert -90 <= future < -30
+    assert unknown == 0
+
+
+def test_texts_of_other_character_sets(outbox: Database) -> None:
+    """They are UTF-8 when they are read, whatever the table keeps them in."""
+    with outbox.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE outbox_events MODIFY event_type VARCHAR(255) CHARACTER SET latin1 NOT NULL")
+        cursor.execute(
+            "INSERT INTO outbox_events (event_id, event_type, aggregate_type, aggregate_id, topic, payload) "
+            "VALUES (UUID(), 'geändert', 't', 'Zürich', 'orders', '{}')"
+        )
+    [event] = read(outbox, DRIVERS[0], 10)
+    assert (event.event_type, event.aggregate_id) == ("geändert", "Zürich")
+
+
+def test_kinds_are_not_remembered_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application that makes up its types as it goes costs time, not memory."""
+    monkeypatch.setattr("outboxd.store.rows.MOST_KINDS", 10)
+    events = Events()
+    rows = [(n, 0, b"\xff".join((b"e", b"a", b"7", b"type-%d" % n, b"t", b"o")), b"{}", None) for n in range(100)]
+    assert [event.event_type for event in events.of(rows)] == [f"type-{n}" for n in range(100)]
+    assert len(events._kinds) <= 10
