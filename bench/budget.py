@@ -31,13 +31,8 @@ class Count(NamedTuple):
 
     @property
     def budget(self) -> Budget:
-        """That of the place, or the one for all places."""
-        return BUDGETS.get(self.key) or BUDGETS[self.name]
-
-    @property
-    def key(self) -> str:
-        """The name of a budget for this place alone."""
-        return f"{self.name}, {self.place}"
+        """The same on all servers."""
+        return BUDGETS[self.name]
 
     @property
     def excess(self) -> float:
@@ -70,8 +65,7 @@ BUDGETS: Final = {
     "rows looked at, growth with the table": Budget(1.02, 1, "100,000 sent rows and 20,000 aggregates: nothing more"),
     "statements, growth with the table": Budget(1.02, 1, "the same"),
     "bytes of binlog per event": Budget(800, None, "the row before and behind its settle, as binlog_row_image = FULL"),
-    "bytes of redo per event": Budget(450, None, "varies by a fifth, with what the server does in the background"),
-    "bytes of redo per event, MySQL": Budget(550, None, "the same"),
+    "bytes of redo per event": Budget(500, None, "250 to 390; it varies with what the server does in the background"),
     "statements per second, idle": Budget(30, None, "20 polls, and the workers' looks once a second and less"),
     # --- what the process does
     "calls per event": Budget(130, None, "121 with Python 3.11; later versions call less"),
@@ -89,7 +83,7 @@ def exceeded(counts: Iterable[Count]) -> list[str]:
 
 def missing(counts: Iterable[Count]) -> list[str]:
     """Budgets that nothing was counted for: a guard that does not look is none."""
-    seen = {name for count in counts for name in (count.name, count.key)}
+    seen = {count.name for count in counts}
     return [name for name in BUDGETS if name not in seen]
 
 

@@ -7,9 +7,10 @@ batch are left out. What the daemon does by the clock rests meanwhile: how long 
 import json
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -44,6 +45,12 @@ QUIET: Final = {
 
 ONE_BY_ONE: Final = {**QUIET, "relay.in_flight": "1"}
 """Batches do not overlap: then each holds the same events in every run."""
+
+STARTED: Final = 150
+"""Statements by which a daemon has started, connected and looked at everything once (90), and polls."""
+
+MIGRATING: Final = threading.Lock()
+"""Alembic does one migration at a time."""
 
 SENT_AT_ONCE: Final = 10_000
 SENT: Final = (
@@ -97,8 +104,10 @@ class Scenario:
 class Laboratory:
     """A database server with its broker, where drains are counted."""
 
-    def __init__(self, server: SqlServer, kafka: Kafka, folder: Path) -> None:
+    def __init__(self, server: SqlServer, kafka: Kafka, folder: Path, program: str = "outboxd") -> None:
+        """`program`: the module that is run as the daemon."""
         self.server = server
+        self._program = program
         self._kafka = kafka
         self._log = folder / f"{server.product}.log"
         self._result = folder / f"{server.product}.json"
@@ -126,11 +135,10 @@ class Laboratory:
 
     def idle_statements(self, seconds: float) -> float:
         """Statements per second of a daemon with default settings and nothing to do."""
-        with migrated_database(self.server) as name:
-            port = free_port()
-            with Process(self._command(name, {"http.port": str(port)}, []), self._log) as process:
-                # The sampler is the last that begins: by then the others have had their first turn.
-                _until(lambda: "outbox_queue_size{" in _metrics(port), process)
+        with self._database() as name:
+            start = self._statements()
+            with Process(self._command(name, {"http.port": str(free_port())}, []), self._log) as process:
+                _until(lambda: self._statements() - start >= STARTED, process)
                 began, before = time.monotonic(), self._statements()
                 time.sleep(seconds)
                 took, statements = time.monotonic() - began, self._statements() - before
@@ -158,7 +166,7 @@ class Laboratory:
         """The name of a database with the backlog in it, and a connection; the topic must be flawless in the end."""
         written = make_events(scenario.events, scenario.aggregates)
         topic = create_topic(self._kafka)
-        with migrated_database(self.server) as name, self.server.connect(name) as connection:
+        with self._database() as name, self.server.connect(name) as connection:
             with connection.cursor() as cursor:
                 cursor.execute(f"SET SESSION {_recursion(self.server)} = {SENT_AT_ONCE}")
                 for start in range(0, scenario.sent, SENT_AT_ONCE):
@@ -170,9 +178,16 @@ class Laboratory:
         if not delivery.flawless:
             raise RuntimeError(f"{self.server.name}: delivered {delivery}")
 
+    @contextmanager
+    def _database(self) -> Iterator[str]:
+        with ExitStack() as stack:
+            with MIGRATING:
+                name = stack.enter_context(migrated_database(self.server))
+            yield name
+
     def _command(self, database: str, settings: Mapping[str, str], launcher: Sequence[str]) -> list[str]:
         url = self.server.url(database, user=USER)
-        command = [sys.executable, "-m", *launcher, "outboxd", "run", "--database-url", url]
+        command = [sys.executable, "-m", *launcher, self._program, "run", "--database-url", url]
         command += ["--kafka", self._kafka.bootstrap]
         return command + [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
 

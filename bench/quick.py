@@ -16,7 +16,7 @@ from typing import Final
 from rich.console import Console
 
 from bench.budget import Count, exceeded, missing, table
-from bench.counts import QUIET, Laboratory, Scenario, counting
+from bench.counts import QUIET, Laboratory, Scenario, Tally, counting
 from tests.servers.cache import UnavailableError
 from tests.servers.kafka import SHORT_LIVED, Kafka
 from tests.servers.mariadb import MariaDB
@@ -44,22 +44,41 @@ def count_statements(laboratory: Laboratory) -> list[Count]:
     grown = laboratory.drain(Scenario(MORE, aggregates=20_000, sent=OLD_ROWS)) - start
     single = laboratory.drain(Scenario(ONE_AGGREGATE, aggregates=1, settings=QUIET)) - start
     overlapping = laboratory.drain(Scenario(MORE, settings=QUIET)) - start
-    events = MORE - MANY
-    found = {
-        "round trips per batch": alone.statements / alone.batches,
-        "statements per 1,000 events": alone.statements / events * 1000,
-        "statements per 1,000 events, batches overlap": overlapping.statements / events * 1000,
-        "statements per 1,000 events, one aggregate": single.statements / (ONE_AGGREGATE - MANY) * 1000,
-        "batches per 1,000 events": alone.batches / events * 1000,
-        "batches per 1,000 events, batches overlap": overlapping.batches / events * 1000,
-        "rows looked at per event": alone.rows / events,
-        "rows looked at, growth with the table": grown.rows / alone.rows,
-        "statements, growth with the table": grown.statements / alone.statements,
-        "bytes of binlog per event": alone.binlog / events,
-        "bytes of redo per event": alone.redo / events,
-        "statements per second, idle": laboratory.idle_statements(IDLE),
-    }
-    return [Count(name, place, value) for name, value in found.items()]
+    return [
+        *batch_counts(place, MORE - MANY, alone),
+        *growth_counts(place, alone, grown),
+        *shape_counts(place, ONE_AGGREGATE - MANY, single, MORE - MANY, overlapping),
+        Count("statements per second, idle", place, laboratory.idle_statements(IDLE)),
+    ]
+
+
+def batch_counts(place: str, events: int, used: Tally) -> list[Count]:
+    """What `events` need, batch by batch."""
+    return [
+        Count("round trips per batch", place, used.statements / used.batches),
+        Count("statements per 1,000 events", place, used.statements / events * 1000),
+        Count("batches per 1,000 events", place, used.batches / events * 1000),
+        Count("rows looked at per event", place, used.rows / events),
+        Count("bytes of binlog per event", place, used.binlog / events),
+        Count("bytes of redo per event", place, used.redo / events),
+    ]
+
+
+def growth_counts(place: str, small: Tally, large: Tally) -> list[Count]:
+    """The same number of events, in a small table and in a large one."""
+    return [
+        Count("rows looked at, growth with the table", place, large.rows / small.rows),
+        Count("statements, growth with the table", place, large.statements / small.statements),
+    ]
+
+
+def shape_counts(place: str, events_of_one: int, single: Tally, events: int, overlapping: Tally) -> list[Count]:
+    """What depends on how batches fall: all events of one aggregate, and batches that overlap."""
+    return [
+        Count("statements per 1,000 events, one aggregate", place, single.statements / events_of_one * 1000),
+        Count("statements per 1,000 events, batches overlap", place, overlapping.statements / events * 1000),
+        Count("batches per 1,000 events, batches overlap", place, overlapping.batches / events * 1000),
+    ]
 
 
 def count_calls(laboratory: Laboratory) -> tuple[list[Count], dict[str, float]]:
@@ -67,16 +86,21 @@ def count_calls(laboratory: Laboratory) -> tuple[list[Count], dict[str, float]]:
     few, _ = laboratory.drain_counting_calls(Scenario(FEW))
     many, start = laboratory.drain_counting_calls(Scenario(MANY))
     more, end = laboratory.drain_counting_calls(Scenario(MORE))
-    bare = laboratory.bare_calls(MORE) - laboratory.bare_calls(MANY)
-    events = MORE - MANY
-    counts = [
-        Count("calls per event", "process", (more.calls - many.calls) / events, bare / events),
-        Count("requests to the broker per batch", "process", (more - many).requests / (more - many).batches),
-        Count("blocks in memory per event in flight", "process", (many.blocks - few.blocks) / (MANY - FEW)),
-        Count("bytes in memory per event in flight", "process", (many.bytes - few.bytes) / (MANY - FEW)),
-        Count("blocks left behind per event", "process", (more.blocks - many.blocks) / events),
+    bare = (laboratory.bare_calls(MORE) - laboratory.bare_calls(MANY)) / (MORE - MANY)
+    packages = {package: (number - start.get(package, 0)) / (MORE - MANY) for package, number in end.items()}
+    return process_counts(MORE - MANY, more - many, MANY - FEW, many - few, bare), packages
+
+
+def process_counts(events: int, used: Tally, in_flight: int, loaded: Tally, bare: float | None = None) -> list[Count]:
+    """What `events` use, and what a batch loads that has `in_flight` events more than another."""
+    place = "process"
+    return [
+        Count("calls per event", place, used.calls / events, bare),
+        Count("requests to the broker per batch", place, used.requests / used.batches),
+        Count("blocks in memory per event in flight", place, loaded.blocks / in_flight),
+        Count("bytes in memory per event in flight", place, loaded.bytes / in_flight),
+        Count("blocks left behind per event", place, used.blocks / events),
     ]
-    return counts, {package: (number - start.get(package, 0)) / events for package, number in end.items()}
 
 
 def count(databases: Sequence[str], console: Console) -> list[Count]:
