@@ -33,7 +33,7 @@ USER: Final = "daemon"
 """Its own account, so that the server tells its statements from those of the watcher."""
 
 QUIET: Final = {
-    "relay.poll_interval": "1s",
+    "relay.poll_interval": "2s",
     "retry.interval": "1h",
     "dead_letters.interval": "1h",
     "recovery.interval": "1d",
@@ -60,7 +60,20 @@ SENT: Final = (
     ") AS numbers"
 )
 
-STATUS: Final = "SELECT SUM(variable_value) FROM performance_schema.status_by_user WHERE user = %s AND variable_name "
+STATEMENTS: Final = (
+    "SELECT variable_value FROM performance_schema.status_by_user WHERE user = %s AND variable_name = 'Questions'"
+)
+CARRIERS: Final = (
+    "SELECT thread_id, SUM(count_star) FROM performance_schema.threads "
+    "JOIN performance_schema.events_statements_summary_by_thread_by_event_name USING (thread_id) "
+    "WHERE processlist_user = %s GROUP BY thread_id HAVING SUM(sum_rows_sent + sum_rows_affected) >= %s"
+)
+"""The connections that the events pass, and their statements. Others look after the lease, the gauges and so on, by the
+clock: the longer a drain takes, the more."""
+ROWS: Final = (
+    "SELECT SUM(variable_value) FROM performance_schema.status_by_thread "
+    "WHERE thread_id IN %s AND variable_name LIKE 'Handler\\_read\\_%%'"
+)
 REDO: Final = {"mariadb": "Innodb_lsn_current", "mysql": "Innodb_redo_log_current_lsn"}
 
 
@@ -148,18 +161,19 @@ class Laboratory:
     def _drain(self, scenario: Scenario, launcher: Sequence[str]) -> tuple[Tally, dict[str, int]]:
         port = free_port()
         with self._backlog(scenario) as (name, connection):
-            before = self._tally()
+            before = self._written()
             settings = {**scenario.settings, "http.port": str(port)}
             with Process(self._command(name, settings, launcher), self._log) as process:
                 _until(lambda: not _unsettled(connection), process)
                 # Asked only now: each answer is work for the process that is counted.
                 _until(lambda: _metric(port, "outbox_events_processed_total") >= scenario.events, process)
+                statements, rows = self._carried(scenario.events)
                 batches = _metric(port, "outbox_processing_duration_seconds_count")
                 process.stop()
-            tally = self._tally() - before
+            binlog, redo = (now - then for now, then in zip(self._written(), before, strict=True))
         inside = json.loads(self._result.read_text()) if launcher else {"calls": {}}
         calls = inside.pop("calls")
-        return tally._replace(batches=int(batches), calls=sum(calls.values()), **inside), calls
+        return Tally(statements, rows, binlog, redo, int(batches), sum(calls.values()), **inside), calls
 
     @contextmanager
     def _backlog(self, scenario: Scenario) -> Iterator[tuple[str, Any]]:
@@ -191,17 +205,23 @@ class Laboratory:
         command += ["--kafka", self._kafka.bootstrap]
         return command + [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
 
-    def _tally(self) -> Tally:
+    def _carried(self, events: int) -> tuple[int, int]:
+        """The statements of the connections that the events passed, and the rows that these looked at."""
+        # A quarter, for the day when they share the work.
+        carriers = dict(self.server.query(CARRIERS, USER, events // 4))
+        if not carriers:
+            raise RuntimeError(f"{self.server.name}: no connection of the daemon has read or settled {events} events")
+        return int(sum(carriers.values())), int(self.server.query(ROWS, tuple(carriers))[0][0])
+
+    def _written(self) -> tuple[int, int]:
+        """Bytes of the binary log and of the redo log."""
         redo = self.server.query("SHOW GLOBAL STATUS LIKE %s", REDO[self.server.product])[0][1]
-        binlog = sum(log[1] for log in self.server.query("SHOW BINARY LOGS"))
-        rows = self._status("LIKE 'Handler\\_read\\_%%'")
-        return Tally(statements=self._statements(), rows=rows, binlog=binlog, redo=int(redo))
+        return sum(log[1] for log in self.server.query("SHOW BINARY LOGS")), int(redo)
 
     def _statements(self) -> int:
-        return self._status("= 'Questions'")
-
-    def _status(self, which: str) -> int:
-        return int(self.server.query(STATUS + which, USER)[0][0] or 0)
+        """Of all connections of the daemon, also of those that have ended."""
+        found = self.server.query(STATEMENTS, USER)
+        return int(found[0][0]) if found else 0
 
 
 def _recursion(server: SqlServer) -> str:
