@@ -30,7 +30,7 @@ async def settle_by_tens(self, ids):
         await settle(self, ids[start : start + 10])
 
 def read_and_count(self, connection, *arguments):
-    connection.exec_driver_sql("SELECT COUNT(*) FROM outbox_events WHERE payload IS NULL").all()
+    connection.exec_driver_sql("SELECT COUNT(*) FROM outbox_events WHERE LENGTH(payload) = 0").all()
     return read(self, connection, *arguments)
 
 def record_ten_times(event, max_bytes):
