@@ -50,7 +50,7 @@ chaos: servers ## Inject every fault into real parts and count against a ledger;
 demo: venv ## Watch outboxd deliver the events of an application, with everything it needs.
 	$(BIN)/outboxd demo --install $(ARGS)
 
-bench-quick: servers ## Compare the daemon with a bare loop; about two minutes.
+bench-quick: servers ## Count what an event costs (statements, rows, calls, memory) against budgets; a minute.
 	$(BIN)/python -m bench.quick $(ARGS)
 
 clean: ## Remove all that was made here, downloads included.

@@ -1,132 +1,152 @@
-"""`python -m bench.quick`: throughput of a backlog against the bare loop, and latency, on private real servers."""
+"""`python -m bench.quick`: counts what delivering an event costs, and fails where that is more than its budget.
+
+It measures no time, so that it says the same on every machine: `bench/budget.py` has the budgets.
+"""
 
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
-from bench.drain import Drain, measure_drain, measure_start
-from bench.latency import Latency, measure_latency
-from bench.program import BareLoop, Outboxd, Program, Usage
-from bench.report import Comparison, Figures, save, show
+from bench.budget import Count, exceeded, missing, table
+from bench.counts import QUIET, Laboratory, Scenario, Tally, counting
 from tests.servers.cache import UnavailableError
-from tests.servers.kafka import Kafka
+from tests.servers.kafka import SHORT_LIVED, Kafka
 from tests.servers.mariadb import MariaDB
 from tests.servers.mysql import MySQL
-from tests.servers.sql import SqlServer
 
 DATABASES: Final = {"mariadb": MariaDB, "mysql": MySQL}
 
+FEW, MANY, MORE = 100, 1_000, 11_000
+"""Sizes of backlogs. What MORE costs beyond MANY, a batch, is what its events cost."""
 
-class Run:
-    """One run of the benchmark."""
+ONE_AGGREGATE: Final = 5_000
+OLD_ROWS: Final = 100_000
+IDLE: Final = 3.0
+"""Seconds."""
 
-    def __init__(self, arguments: argparse.Namespace, kafka: Kafka, folder: Path, console: Console) -> None:
-        self._arguments = arguments
-        self._kafka = kafka
-        self._folder = folder
-        self._console = console
-        self.bare_loop = BareLoop()
-        self.outboxd = Outboxd(arguments.set)
-        self.starts: dict[tuple[str, str], Usage] = {}
-
-    def compare(self, server: SqlServer) -> Comparison:
-        """Drains a backlog by the bare loop and by outboxd, in turn, as often as asked."""
-        self._drain(self.bare_loop, server, "warm-up")
-        for program in (self.bare_loop, self.outboxd):
-            self.starts[server.name, program.name] = measure_start(
-                program, server, self._kafka, self._log(server, program, "start")
-            )
-        ruler: list[Drain] = []
-        own: list[Drain] = []
-        for number in range(1, self._arguments.rounds + 1):
-            turns: list[tuple[Program, list[Drain]]] = [(self.bare_loop, ruler), (self.outboxd, own)]
-            # Who goes first takes turns too, so that a machine that slows down favours nobody.
-            for drained_by, drains in turns if number % 2 else reversed(turns):
-                drain = self._drain(drained_by, server, f"round-{number}")
-                drains.append(drain)
-                self._console.print(f"  {server.name}, round {number}: {drain.program} {drain.rate:,.0f} events/s")
-        return Comparison(server.name, ruler, own)
-
-    def latency(self, server: SqlServer) -> Latency:
-        """One event at a time, while there is no backlog."""
-        return measure_latency(
-            self.outboxd,
-            server,
-            self._kafka,
-            self._log(server, self.outboxd, "latency"),
-            per_second=self._arguments.per_second,
-            seconds=self._arguments.seconds,
-        )
-
-    def _drain(self, program: Program, server: SqlServer, what: str) -> Drain:
-        return measure_drain(
-            program,
-            server,
-            self._kafka,
-            self._log(server, program, what),
-            events=self._arguments.events,
-            aggregates=self._arguments.aggregates,
-        )
-
-    def _log(self, server: SqlServer, program: Program, what: str) -> Path:
-        return self._folder / f"{server.name}-{program.name}-{what}.log".lower().replace(" ", "-")
+PACKAGES: Final = 6
+"""Of so many packages the calls are told."""
 
 
-def measure(arguments: argparse.Namespace, console: Console) -> Figures:
-    """Starts the servers, and measures. Raises UnavailableError when a server cannot be had."""
+def count_statements(laboratory: Laboratory) -> list[Count]:
+    """What the server counts."""
+    place = laboratory.server.name
+    start = laboratory.drain(Scenario(MANY))
+    alone = laboratory.drain(Scenario(MORE)) - start
+    grown = laboratory.drain(Scenario(MORE, aggregates=20_000, sent=OLD_ROWS)) - start
+    single = laboratory.drain(Scenario(ONE_AGGREGATE, aggregates=1, settings=QUIET)) - start
+    overlapping = laboratory.drain(Scenario(MORE, settings=QUIET)) - start
+    return [
+        *batch_counts(place, MORE - MANY, alone),
+        *growth_counts(place, alone, grown),
+        *shape_counts(place, ONE_AGGREGATE - MANY, single, MORE - MANY, overlapping),
+        Count("statements per second, idle", place, laboratory.idle_statements(IDLE)),
+    ]
+
+
+def batch_counts(place: str, events: int, used: Tally) -> list[Count]:
+    """What `events` need, batch by batch."""
+    return [
+        Count("round trips per batch", place, used.statements / used.batches),
+        Count("statements per 1,000 events", place, used.statements / events * 1000),
+        Count("batches per 1,000 events", place, used.batches / events * 1000),
+        Count("rows looked at per event", place, used.rows / events),
+        Count("bytes of binlog per event", place, used.binlog / events),
+        Count("bytes of redo per event", place, used.redo / events),
+    ]
+
+
+def growth_counts(place: str, small: Tally, large: Tally) -> list[Count]:
+    """The same number of events, in a small table and in a large one."""
+    return [
+        Count("rows looked at, growth with the table", place, large.rows / small.rows),
+        Count("statements, growth with the table", place, large.statements / small.statements),
+    ]
+
+
+def shape_counts(place: str, events_of_one: int, single: Tally, events: int, overlapping: Tally) -> list[Count]:
+    """What depends on how batches fall: all events of one aggregate, and batches that overlap."""
+    return [
+        Count("statements per 1,000 events, one aggregate", place, single.statements / events_of_one * 1000),
+        Count("statements per 1,000 events, batches overlap", place, overlapping.statements / events * 1000),
+        Count("batches per 1,000 events, batches overlap", place, overlapping.batches / events * 1000),
+    ]
+
+
+def count_calls(laboratory: Laboratory) -> tuple[list[Count], dict[str, float]]:
+    """What happens inside of the process; also the calls per event, by package."""
+    few, _ = laboratory.drain_counting_calls(Scenario(FEW))
+    many, start = laboratory.drain_counting_calls(Scenario(MANY))
+    more, end = laboratory.drain_counting_calls(Scenario(MORE))
+    bare = (laboratory.bare_calls(MORE) - laboratory.bare_calls(MANY)) / (MORE - MANY)
+    packages = {package: (number - start.get(package, 0)) / (MORE - MANY) for package, number in end.items()}
+    return process_counts(MORE - MANY, more - many, MANY - FEW, many - few, bare), packages
+
+
+def process_counts(events: int, used: Tally, in_flight: int, loaded: Tally, bare: float | None = None) -> list[Count]:
+    """What `events` use, and what a batch loads that has `in_flight` events more than another."""
+    place = "process"
+    return [
+        Count("calls per event", place, used.calls / events, bare),
+        Count("requests to the broker per batch", place, used.requests / used.batches),
+        Count("blocks in memory per event in flight", place, loaded.blocks / in_flight),
+        Count("bytes in memory per event in flight", place, loaded.bytes / in_flight),
+        Count("blocks left behind per event", place, used.blocks / events),
+    ]
+
+
+def count(databases: Sequence[str], console: Console) -> list[Count]:
+    """Starts the servers, and counts. Raises UnavailableError when a server cannot be had."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="outboxd-bench-")))
-        kafka = stack.enter_context(Kafka())
-        run = Run(arguments, kafka, folder, console)
-        servers = {kafka.name: kafka.version}
-        comparisons: list[Comparison] = []
-        latencies: list[Latency] = []
-        for name in arguments.databases:
-            # One database at a time: an idle one still takes memory and some CPU.
-            with DATABASES[name]() as server:
-                console.print(f"{server.name} {server.version}, Kafka {kafka.version}")
-                servers[server.name] = server.version
-                comparisons.append(run.compare(server))
-                if arguments.seconds > 0:
-                    latencies.append(run.latency(server))
-        return Figures(servers, comparisons, run.starts, latencies)
+        kafka = stack.enter_context(Kafka(java_options=SHORT_LIVED))
+        servers = [stack.enter_context(counting(DATABASES[name])) for name in databases]
+        python = ".".join(map(str, sys.version_info[:3]))
+        versions = [f"{server.name} {server.version}" for server in (*servers, kafka)]
+        console.print(", ".join([*versions, f"Python {python}"]), style="dim")
+        laboratories = [Laboratory(server, kafka, folder) for server in servers]
+        with ThreadPoolExecutor() as pool:
+            # Both at once: nothing here depends on who has to wait for whom.
+            found = list(pool.map(count_statements, laboratories))
+        inside, packages = count_calls(laboratories[0])
+    most = sorted(packages.items(), key=lambda entry: -entry[1])[:PACKAGES]
+    calls = ", ".join(f"{package} {number:.1f}" for package, number in most)
+    console.print(f"calls per event: {calls}", style="dim")
+    return [entry for counts in found for entry in counts] + inside
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.quick", description=__doc__)
     parser.add_argument("--databases", nargs="+", choices=DATABASES, default=list(DATABASES))
-    parser.add_argument("--events", type=int, default=50_000, help="the backlog [default: %(default)s]")
-    parser.add_argument("--aggregates", type=int, default=1000, help="[default: %(default)s]")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each drains it [default: %(default)s]")
-    parser.add_argument("--per-second", type=int, default=50, help="rate for the latency [default: %(default)s]")
-    parser.add_argument("--seconds", type=float, default=15, help="of the latency; 0: none [default: %(default)s]")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of outboxd")
-    parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
     return parser.parse_args(arguments)
 
 
 def main() -> int:
-    """Measures, prints the tables, and writes the JSON."""
+    """Counts, prints the table, and says what is too much."""
     arguments = parse()
     console = Console()
+    began = time.monotonic()
     try:
-        figures = measure(arguments, console)
+        counts = count(arguments.databases, console)
     except UnavailableError as reason:
         console.print(f"a server is missing: {reason}", style="red")
         return 1
-    show(figures, console)
-    console.print(f"written to {save(figures, arguments.set)}")
-    shortfalls = figures.shortfalls()
-    for line in shortfalls:
-        console.print(f"NOT REACHED: {line}", style="red")
-    return 1 if arguments.check and shortfalls else 0
+    console.print(table(counts))
+    problems = [f"TOO MUCH: {line}" for line in exceeded(counts)]
+    problems += [f"NOT COUNTED: {name}" for name in missing(counts)]
+    for line in problems:
+        console.print(line, style="red", soft_wrap=True)
+    console.print(f"{len(counts)} counts in {time.monotonic() - began:.0f} s", style="dim")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -1,37 +1,7 @@
-"""The ruler itself: it runs, it counts rightly, and it says when a target is missed."""
+"""The ruler itself counts rightly."""
 
-from pathlib import Path
-
-import pytest
-from rich.console import Console
-
-from bench import report
 from bench.backlog import make_events
-from bench.quick import measure, parse
 from bench.topic import Message, compare
-from tests.servers.kafka import Kafka
-from tests.servers.mariadb import MariaDB
-
-
-def test_a_small_run_delivers_everything_and_is_written_down(
-    kafka: Kafka, mariadb: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With both programs, as their own processes. (The fixtures only say when a server is missing.)"""
-    assert kafka.running
-    assert mariadb.running
-    arguments = parse(["--databases", "mariadb", "--events", "500", "--rounds", "1", "--seconds", "1"])
-    console = Console(record=True, width=160)
-    figures = measure(arguments, console)
-    (comparison,) = figures.comparisons
-    for drain in (*comparison.ruler, *comparison.program):
-        assert drain.delivery.delivered == 500
-        assert drain.delivery.flawless
-        assert drain.rate > 0
-    assert figures.latencies[0].p50 > 0
-    monkeypatch.setattr(report, "RESULTS", tmp_path)
-    assert report.save(figures, []).read_text().startswith("{")
-    report.show(figures, console)
-    assert "bare loop" in console.export_text()
 
 
 def test_what_went_wrong_on_the_way_is_counted() -> None:
