@@ -26,6 +26,8 @@ from tests.servers.sql import SqlServer
 NewTopic = Callable[..., str]
 StartDaemon = Callable[..., Daemon]
 
+PYMYSQL, MYSQLDB = "mysql+pymysql", "mysql+mysqldb"
+
 PROMOTE = "UPDATE `outbox_events` SET status = 0, next_attempt_at = NULL%"
 
 
@@ -51,11 +53,12 @@ def load(outbox: Database, kafka: Kafka, topic: NewTopic) -> Iterator[Load]:
 
 @pytest.fixture
 def work(load: Load) -> Iterator[StartDaemon]:
-    """`work(port=..., LEASE__TTL="2s")` starts a daemon under its own account, and returns when it delivers."""
+    """`work(port=..., driver=..., LEASE__TTL="2s")` starts a daemon under its own account, and returns when it delivers."""
     with ExitStack() as stack:
 
-        def start(port: int | None = None, **settings: str) -> Daemon:
-            url = make_url(load.outbox.url).set(username=ACCOUNT, port=port or load.outbox.server.port)
+        def start(port: int | None = None, driver: str = PYMYSQL, **settings: str) -> Daemon:
+            place = make_url(load.outbox.url).set(username=ACCOUNT, port=port or load.outbox.server.port)
+            url = place.set(drivername=driver)
             given = {"DATABASE__TLS": "disabled", "RETRY__INTERVAL": "200ms"} | settings
             daemon = stack.enter_context(Daemon(url.render_as_string(False), load.bootstrap, **given))
             daemon.wait_for("lease.lanes", owned=64)
@@ -73,9 +76,11 @@ def test_a_restart_in_good_order(load: Load, work: StartDaemon) -> None:
     load.prove(daemon)
 
 
-def test_kill_9(load: Load, work: StartDaemon) -> None:
+@pytest.mark.usefixtures("mysqlclient")
+@pytest.mark.parametrize("driver", [PYMYSQL, MYSQLDB])
+def test_kill_9(load: Load, work: StartDaemon, driver: str) -> None:
     """Twice; the second time it stays away for longer than the lease."""
-    daemon = work()
+    daemon = work(driver=driver)
     load.outbox.server.kill()
     load.outbox.server.start()
     load.until_more_is_sent()
@@ -86,9 +91,11 @@ def test_kill_9(load: Load, work: StartDaemon) -> None:
     load.prove(daemon)
 
 
-def test_a_server_that_hangs(load: Load, work: StartDaemon) -> None:
+@pytest.mark.usefixtures("mysqlclient")
+@pytest.mark.parametrize("driver", [PYMYSQL, MYSQLDB])
+def test_a_server_that_hangs(load: Load, work: StartDaemon, driver: str) -> None:
     """SIGSTOP, for longer than the read time-out and the lease: every thread comes back from its statement."""
-    daemon = work(DATABASE__READ_TIMEOUT="2s")
+    daemon = work(driver=driver, DATABASE__READ_TIMEOUT="2s")
     before = threads(daemon)
     load.outbox.server.pause()
     try:
