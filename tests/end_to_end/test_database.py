@@ -53,7 +53,7 @@ def load(outbox: Database, kafka: Kafka, topic: NewTopic) -> Iterator[Load]:
 
 @pytest.fixture
 def work(load: Load) -> Iterator[StartDaemon]:
-    """`work(port=..., driver=..., LEASE__TTL="2s")` starts a daemon under its own account, and returns when it delivers."""
+    """`work(driver=..., LEASE__TTL="2s")` starts a daemon under its own account, and returns when it delivers."""
     with ExitStack() as stack:
 
         def start(port: int | None = None, driver: str = PYMYSQL, **settings: str) -> Daemon:
