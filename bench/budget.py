@@ -50,15 +50,15 @@ BUDGETS: Final = {
     "round trips per batch": Budget(
         4.0, 2, "the read, what blocks, whether the lane that the limit cut has dated rows, the settle"
     ),
-    "statements per 1,000 events": Budget(4.5, 2, "one batch of 1,000, and a shorter one when a round of lanes ends"),
+    "statements per 1,000 events": Budget(2.5, 1, "one batch of 2,000, and a shorter one when a round of lanes ends"),
     "statements per 1,000 events, batches overlap": Budget(
-        7.0, 2, "batches of the lanes that are free just then, and a read now and then that finds none"
+        3.5, 1, "batches of the lanes that are free just then, and a read now and then that finds none"
     ),
     "statements per 1,000 events, one aggregate": Budget(
-        6.5, 2, "beside each batch a look at the lanes that it passed over"
+        3.0, 1, "beside each batch a look at the lanes that it passed over"
     ),
-    "batches per 1,000 events": Budget(1.2, 1, "the last batch of a round of lanes is short"),
-    "batches per 1,000 events, batches overlap": Budget(1.6, 1, "the same, of fewer lanes"),
+    "batches per 1,000 events": Budget(0.7, 0.5, "the last batch of a round of lanes is short"),
+    "batches per 1,000 events, batches overlap": Budget(0.9, 0.5, "the same, of fewer lanes"),
     "rows looked at per event": Budget(2.1, 2, "one at the read, one at the settle"),
     "rows looked at, growth with the table": Budget(1.1, 1, "100,000 sent rows and 20,000 aggregates: MySQL 1.07"),
     "statements, growth with the table": Budget(1.02, 1, "the same"),
@@ -66,12 +66,12 @@ BUDGETS: Final = {
     "bytes of redo per event": Budget(500, None, "250 to 390; it varies with what the server does in the background"),
     "statements per second, idle": Budget(30, None, "20 polls, and the workers' looks once a second and less"),
     # --- what the process does
-    "calls per event": Budget(130, None, "121 with Python 3.11; later versions call less"),
+    "calls per event": Budget(80, None, "73 with Python 3.11; later versions call less"),
     "requests to the broker per batch": Budget(
         2.0, 1, "all partitions of a broker go in one; now and then one goes first"
     ),
-    "blocks in memory per event in flight": Budget(20, None, "row, event, record, headers, and what lists hold them"),
-    "bytes in memory per event in flight": Budget(2500, None, "250 of payload, three times, and those objects"),
+    "blocks in memory per event in flight": Budget(12, None, "row, event, record, headers, and what lists hold them"),
+    "bytes in memory per event in flight": Budget(1700, None, "250 of payload, three times, and those objects"),
     "blocks left behind per event": Budget(0.5, 0, "caches that fill; what grows with the number of events is a leak"),
 }
 

@@ -24,10 +24,10 @@ from tests.servers.mysql import MySQL
 
 DATABASES: Final = {"mariadb": MariaDB, "mysql": MySQL}
 
-FEW, MANY, MORE = 100, 1_000, 11_000
+FEW, MANY, MORE = 100, 2_000, 12_000
 """Sizes of backlogs. What MORE costs beyond MANY, a batch, is what its events cost."""
 
-ONE_AGGREGATE: Final = 5_000
+ONE_AGGREGATE: Final = 6_000
 OLD_ROWS: Final = 100_000
 IDLE: Final = 3.0
 """Seconds."""

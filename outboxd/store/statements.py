@@ -58,6 +58,8 @@ class Statements:
         self.instances = f"`{names.instances}`"
         self.lanes = f"`{names.lanes}`"
         self._indexed = f"{self.events} FORCE INDEX ({LANE_INDEX})"
+        # Of a list of ids that are much of a small table, a server would rather look at all its rows.
+        self._by_id = f"{self.events} FORCE INDEX (PRIMARY)"
         self._holding = f"{self.dead} FORCE INDEX ({HOLDS_INDEX})"
         self._keep_sent = keep_sent
         self._topic = f"IF(LENGTH(topic) = 0, '{default_topic}', topic)" if default_topic else "topic"
@@ -94,7 +96,7 @@ class Statements:
     def payloads(self, ids: Iterable[int]) -> str:
         """The payloads and headers that `read` left out."""
         columns = "id, CAST(payload AS BINARY), CAST(headers AS BINARY)"
-        return f"SELECT {columns} FROM {self.events} WHERE id IN ({integers(ids)})"
+        return f"SELECT {columns} FROM {self._by_id} WHERE id IN ({integers(ids)})"
 
     def signatures(self, lanes: Iterable[int]) -> str:
         """The signature of what blocks, by status and lane; from the indexes alone. A row that moves from the one
@@ -147,8 +149,8 @@ class Statements:
         """Acknowledged rows: marked, or deleted where sent rows are not kept."""
         where = f"WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
         if not self._keep_sent:
-            return f"DELETE FROM {self.events} {where}"
-        return f"UPDATE {self.events} SET status = {Status.SENT:d} {where}"
+            return f"DELETE e FROM {self.events} AS e FORCE INDEX (PRIMARY) {where}"
+        return f"UPDATE {self._by_id} SET status = {Status.SENT:d} {where}"
 
     def fence(self) -> str:
         """Finds the instance alive and keeps it so until the end of the transaction. Bound: instance."""
@@ -158,7 +160,7 @@ class Statements:
         """new -> retry or error. Bound: delay in microseconds (retry only), last_error."""
         due = "NOW(6) + INTERVAL %s MICROSECOND" if retry else "NULL"
         return (
-            f"UPDATE {self.events} SET status = {status:d}, "
+            f"UPDATE {self._by_id} SET status = {status:d}, "
             f"attempt_count = GREATEST(attempt_count, 0) + {int(attempt_delta)}, "
             f"next_attempt_at = {due}, last_error = %s WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
         )
@@ -176,7 +178,7 @@ class Statements:
     def hold(self, ids: Iterable[int]) -> str:
         """new -> retry without an attempt. Bound: due time, as the database gave it."""
         return (
-            f"UPDATE {self.events} SET status = {Status.RETRY:d}, next_attempt_at = %s "
+            f"UPDATE {self._by_id} SET status = {Status.RETRY:d}, next_attempt_at = %s "
             f"WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
         )
 
@@ -184,7 +186,7 @@ class Statements:
         """Suspect events: one attempt more before they are sent again, or less when they were not sent and their owner
         lives. Said twice, because an answer was lost, it is done once."""
         return (
-            f"UPDATE {self.events} SET attempt_count = {int(after)} "
+            f"UPDATE {self._by_id} SET attempt_count = {int(after)} "
             f"WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d} AND attempt_count = {int(before)}"
         )
 
@@ -208,7 +210,7 @@ class Statements:
     def promote(self, ids: Iterable[int]) -> str:
         """retry -> new."""
         return (
-            f"UPDATE {self.events} SET status = {Status.NEW:d}, next_attempt_at = NULL "
+            f"UPDATE {self._by_id} SET status = {Status.NEW:d}, next_attempt_at = NULL "
             f"WHERE id IN ({integers(ids)}) AND status = {Status.RETRY:d}"
         )
 
@@ -222,7 +224,7 @@ class Statements:
     def undate(self, ids: Iterable[int]) -> str:
         """Takes the due time off new rows."""
         return (
-            f"UPDATE {self.events} SET next_attempt_at = NULL WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
+            f"UPDATE {self._by_id} SET next_attempt_at = NULL WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
         )
 
     # --- events that are held behind a dead letter
@@ -245,7 +247,7 @@ class Statements:
     def release_held(self, ids: Iterable[int]) -> str:
         """They are due now."""
         return (
-            f"UPDATE {self.events} SET next_attempt_at = NULL WHERE id IN ({integers(ids)}) "
+            f"UPDATE {self._by_id} SET next_attempt_at = NULL WHERE id IN ({integers(ids)}) "
             f"AND status = {Status.RETRY:d} AND next_attempt_at = '{HELD_UNTIL}'"
         )
 
@@ -269,7 +271,7 @@ class Statements:
     def release(self, ids: Iterable[int], status: Status) -> str:
         """processing -> new or error, one attempt more. Bound: last_error."""
         return (
-            f"UPDATE {self.events} SET status = {status:d}, next_attempt_at = NULL, "
+            f"UPDATE {self._by_id} SET status = {status:d}, next_attempt_at = NULL, "
             "attempt_count = LEAST(attempt_count, 2147483646) + 1, last_error = %s "
             f"WHERE id IN ({integers(ids)}) AND status = {Status.PROCESSING:d}"
         )
@@ -286,7 +288,7 @@ class Statements:
     def give_up(self, ids: Iterable[int], status: Status) -> str:
         """Unknown status -> error. Bound: last_error."""
         return (
-            f"UPDATE {self.events} SET status = {status:d}, next_attempt_at = NULL, last_error = %s "
+            f"UPDATE {self._by_id} SET status = {status:d}, next_attempt_at = NULL, last_error = %s "
             f"WHERE id IN ({integers(ids)}) AND {_UNKNOWN}"
         )
 
@@ -305,7 +307,7 @@ class Statements:
     def lock_failed(self, ids: Iterable[int]) -> str:
         """Holds rows in error until the end of the transaction, with the beginning of the reasons they carry."""
         return (
-            f"SELECT id, LEFT(last_error, 100), {self._topic}, event_type FROM {self.events} "
+            f"SELECT id, LEFT(last_error, 100), {self._topic}, event_type FROM {self._by_id} "
             f"WHERE id IN ({integers(ids)}) AND status = {Status.ERROR:d} FOR UPDATE"
         )
 
@@ -349,7 +351,8 @@ class Statements:
 
     def delete_sent(self, ids: Iterable[int]) -> str:
         """Deletes rows that are still sent."""
-        return f"DELETE FROM {self.events} WHERE id IN ({integers(ids)}) AND status = {Status.SENT:d}"
+        where = f"WHERE id IN ({integers(ids)}) AND status = {Status.SENT:d}"
+        return f"DELETE e FROM {self.events} AS e FORCE INDEX (PRIMARY) {where}"
 
     def delete_dead(self, ids: Iterable[int]) -> str:
         """Deletes dead letters."""
