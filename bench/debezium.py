@@ -15,10 +15,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+from confluent_kafka import KafkaError, KafkaException
 from sqlalchemy.engine import make_url
 
 from bench.backlog import fill, make_events, migrated_database
-from bench.debezium_worker import CONNECT, CONNECTORS, Worker
+from bench.debezium_worker import CONNECT, CONNECTORS, Hold, Worker
 from bench.drain import PATIENCE, Drain
 from bench.latency import Latency, measure_latency
 from bench.program import Usage
@@ -108,7 +109,7 @@ class Debezium:
 
             def arrived() -> int:
                 fill(connection, make_events(1, 1, seed=next(_serial)), topic)
-                return count_messages(self.kafka, topic)
+                return self.count(topic)
 
             worker.until(arrived, "a first message")
 
@@ -118,9 +119,18 @@ class Debezium:
             fill(connection, make_events(self.warm_up, 1000, seed=next(_serial)), topic)
         self.await_messages(worker, topic, self.warm_up)
 
+    def count(self, topic: str) -> int:
+        """How many messages a topic has. One that was just made may have no leader yet."""
+        try:
+            return count_messages(self.kafka, topic)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                raise
+            return 0
+
     def await_messages(self, worker: Worker, topic: str, number: int) -> None:
         """Waits until a topic has so many."""
-        worker.until(lambda: count_messages(self.kafka, topic) >= number, f"{number} messages", PATIENCE)
+        worker.until(lambda: self.count(topic) >= number, f"{number} messages", PATIENCE)
 
 
 def measure_debezium_drain(
@@ -131,13 +141,14 @@ def measure_debezium_drain(
     events: int,
     aggregates: int,
     tuned: bool,
+    hold: Hold = "pause",
     warm_up: int = WARM_UP,
 ) -> Drain:
-    """A warm worker is paused, a backlog written, and the worker resumed.
+    """A warm worker is held, a backlog written, and the worker resumed.
 
     `seconds`: from the first to the last message, by the broker's time. `first_delivery_seconds`: from the resumption.
-    `usage`: the CPU from before the backlog was written (it reads ahead) to the last message, less what it uses at
-    rest: compare it with Usage(0, 0). The most memory is that of its whole life.
+    `usage`: the CPU from before the backlog was written (one that was paused reads ahead) to the last message, less
+    what it uses at rest: compare it with Usage(0, 0). The most memory is that of its whole life.
     """
     program = Debezium(server, kafka, folder, tuned, warm_up=warm_up)
     written = make_events(events, aggregates)
@@ -147,7 +158,7 @@ def measure_debezium_drain(
         closing(server.connect(database)) as connection,
         program.start_ready(server.url(database), kafka.bootstrap, folder) as worker,
     ):
-        worker.pause()
+        worker.hold(hold)
         rest = worker.at_rest(REST)
         used, since = worker.cpu_seconds, time.monotonic()
         fill(connection, written, topic)
@@ -230,7 +241,7 @@ def measure_debezium_kill(
         with program.start(database) as worker:
             program.await_messages(worker, topic, events // 2)
             worker.kill()
-        delivered_before = count_messages(kafka, topic)
+        delivered_before = program.count(topic)
         fill(connection, make_events(1, 1, seed=next(_serial)), last)
         with program.start(database) as worker:
             program.await_messages(worker, last, 1)
@@ -276,7 +287,7 @@ def measure(arguments: argparse.Namespace, server: SqlServer, kafka: Kafka, fold
 
     match arguments.what:
         case "drain":
-            drain = measure_debezium_drain(server, kafka, folder, **options("events", "aggregates"))
+            drain = measure_debezium_drain(server, kafka, folder, **options("events", "aggregates", "hold"))
             per_event = drain.cpu_us_per_event(Usage(0.0, 0))
             return asdict(drain) | {"events_per_second": drain.rate, "cpu_us_per_event": per_event}
         case "latency":
@@ -299,6 +310,9 @@ def main() -> None:
     parser.add_argument("--aggregates", type=int, default=1000, help="[default: %(default)s]")
     parser.add_argument("--per-second", type=int, default=50, help="[default: %(default)s]")
     parser.add_argument("--seconds", type=float, default=20, help="of latency and idle [default: %(default)s]")
+    parser.add_argument(
+        "--hold", choices=("pause", "stop"), default="pause", help="before a drain [default: %(default)s]"
+    )
     parser.add_argument("--flush-ms", type=int, help="offset.flush.interval.ms of kill [default: 60000, as in Connect]")
     arguments = parser.parse_args()
     with (

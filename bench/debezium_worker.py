@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httpx
 
@@ -38,6 +38,8 @@ TUNED_WORKER: Final = {
     "plugin.discovery": "service_load",  # starts sooner
 }
 HEADERS: Final = ("event_id", "event_type", "aggregate_type", "aggregate_id")
+
+Hold = Literal["pause", "stop"]
 
 TIMEOUT: Final = 60.0
 """Seconds for a start, an end, or a change of state."""
@@ -173,9 +175,15 @@ class Worker(Process):
         time.sleep(seconds)
         return (self.cpu_seconds - before) / (time.monotonic() - since)
 
-    def pause(self) -> None:
-        """The connector no longer delivers. (It reads ahead until its queue is full.)"""
-        self._put("pause", "PAUSED")
+    def hold(self, how: Hold) -> None:
+        """The connector no longer delivers.
+
+        One that was told to `pause` still reads ahead, until its queue is full; `stop` ends its task, and leaves the
+        process.
+        """
+        httpx.put(f"{self._rest}/{how}", timeout=TIMEOUT).raise_for_status()
+        held = {"pause": "PAUSED", "stop": "STOPPED"}[how]
+        self.until(lambda: self._states() == {held}, how)
 
     def resume(self) -> None:
         """It delivers again."""
@@ -196,10 +204,6 @@ class Worker(Process):
         self._process.terminate()
         self._process.wait(TIMEOUT)
         return usage
-
-    def _put(self, what: str, state: str) -> None:
-        httpx.put(f"{self._rest}/{what}", timeout=TIMEOUT).raise_for_status()
-        self.until(lambda: self._states() == {state}, what)
 
     def _states(self) -> set[str]:
         answer: dict[str, Any] = httpx.get(f"{self._rest}/status", timeout=TIMEOUT).raise_for_status().json()
