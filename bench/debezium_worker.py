@@ -11,12 +11,14 @@ import httpx
 from bench.program import Process, Usage
 from tests.servers.cache import fill
 from tests.servers.java import copy_jars, java
+from tests.servers.kafka import VERSION
 from tests.servers.server import free_port
 from tests.servers.sql import SqlServer
 
-CONNECT: Final = "4.1.1"
+CONNECT: Final = VERSION
+"""Kafka Connect's, the same as the broker's."""
 CONNECTORS: Final = {"mysql": "3.6.1.Final", "mariadb": "3.5.0.Final"}
-"""The newest of each in Maven Central, by the database's product. Debezium's MySQL connector is not for MariaDB."""
+"""The newest final release of each in Maven Central, by the database's product: the one for MySQL refuses MariaDB."""
 CLASSES: Final = {
     "mysql": "io.debezium.connector.mysql.MySqlConnector",
     "mariadb": "io.debezium.connector.mariadb.MariaDbConnector",
@@ -88,7 +90,7 @@ def worker_settings(kafka: str, port: int, folder: Path, *, tuned: bool, flush_m
     return settings | (TUNED_WORKER if tuned else {})
 
 
-def connector_settings(server: SqlServer, database: str, folder: Path, *, tuned: bool) -> dict[str, str]:
+def connector_settings(product: str, port: int, database: str, folder: Path, *, tuned: bool) -> dict[str, str]:
     """Debezium's: the same topics, keys, payloads and headers as outboxd's, from inserts only."""
     router = {
         "type": "io.debezium.transforms.outbox.EventRouter",
@@ -102,14 +104,14 @@ def connector_settings(server: SqlServer, database: str, folder: Path, *, tuned:
     }
     return {
         "name": "outbox",
-        "connector.class": CLASSES[server.product],
+        "connector.class": CLASSES[product],
         "tasks.max": "1",
         "database.hostname": "127.0.0.1",
-        "database.port": str(server.port),
+        "database.port": str(port),
         "database.user": "root",
         "database.password": "",
         "database.server.id": "184054",
-        "database.ssl.mode": NO_TLS[server.product],  # outboxd has none here either
+        "database.ssl.mode": NO_TLS[product],  # outboxd has none here either
         "topic.prefix": "bench",
         "database.include.list": database,
         "table.include.list": f"{database}.outbox_events",
@@ -148,7 +150,9 @@ class Worker(Process):
         port = free_port()
         files = {
             "worker.properties": as_properties(worker_settings(kafka, port, folder, tuned=tuned, flush_ms=flush_ms)),
-            "connector.properties": as_properties(connector_settings(server, database, folder, tuned=tuned)),
+            "connector.properties": as_properties(
+                connector_settings(server.product, server.port, database, folder, tuned=tuned)
+            ),
             "log4j2.properties": _LOG4J,
         }
         for name, content in files.items():
