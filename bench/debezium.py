@@ -287,7 +287,7 @@ def measure(arguments: argparse.Namespace, server: SqlServer, kafka: Kafka, fold
 
     match arguments.what:
         case "drain":
-            drain = measure_debezium_drain(server, kafka, folder, **options("events", "aggregates", "hold"))
+            drain = measure_debezium_drain(server, kafka, folder, **options("events", "aggregates", "hold", "warm_up"))
             per_event = drain.cpu_us_per_event(Usage(0.0, 0))
             return asdict(drain) | {"events_per_second": drain.rate, "cpu_us_per_event": per_event}
         case "latency":
@@ -307,6 +307,7 @@ def main() -> None:
     parser.add_argument("--what", choices=("drain", "latency", "start", "idle", "kill"), required=True)
     parser.add_argument("--tuned", action="store_true", help="default: default settings")
     parser.add_argument("--events", type=int, default=100_000, help="[default: %(default)s]")
+    parser.add_argument("--warm-up", type=int, default=WARM_UP, help="events [default: %(default)s]")
     parser.add_argument("--aggregates", type=int, default=1000, help="[default: %(default)s]")
     parser.add_argument("--per-second", type=int, default=50, help="[default: %(default)s]")
     parser.add_argument("--seconds", type=float, default=20, help="of latency and idle [default: %(default)s]")
