@@ -187,7 +187,7 @@ def measure_debezium_latency(
 ) -> Latency:
     """As `measure_latency`, with a warm worker."""
     program = Debezium(server, kafka, folder, tuned)
-    return measure_latency(program, server, kafka, folder, per_second=per_second, seconds=seconds)
+    return measure_latency(program, server, kafka, folder / "latency.log", per_second=per_second, seconds=seconds)
 
 
 def measure_debezium_start(server: SqlServer, kafka: Kafka, folder: Path, *, tuned: bool) -> float:
