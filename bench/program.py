@@ -30,12 +30,21 @@ class Process:
     """A child whose resources are accounted for. As a context manager it does not outlive the block."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
+        self._command = command
         self._log = log
         self._peak_rss = 0
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OUTBOXD_")}
         self.started_at = time.time()
         with log.open("wb") as out:
             self._process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+
+    def __str__(self) -> str:
+        return f"{' '.join(self._command[2:4])} (its output: {self._log})"
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def check(self) -> None:
         """Notes its memory. Raises RuntimeError with the end of its output when it no longer runs."""

@@ -1,0 +1,27 @@
+"""A backlog: outboxd beside the bare loop and its peers."""
+
+from typing import Final
+
+from bench.contenders import contenders
+from bench.drain import measure_drain
+from bench.measurements import contest
+from bench.measurements.contest import Contest
+from bench.measurements.measurement import Measurement
+from bench.scene import Scene
+
+EVENTS: Final = 50_000
+AGGREGATES: Final = 1000
+
+
+def measure(scene: Scene) -> Contest:
+    """Each contender drains the same backlog."""
+    events = scene.events(EVENTS)
+    # The first drain warms the broker up, and does not count.
+    measure_drain(
+        scene.bare_loop, scene.server, scene.kafka, scene.log("warm-up"), events=events, aggregates=AGGREGATES
+    )
+    with contenders(scene, events=events, aggregates=AGGREGATES) as turns:
+        return contest.hold(scene, turns, scene.rounds)
+
+
+MEASUREMENT: Final = Measurement("drain", "Drain of a backlog", 180, Contest, measure, contest.HEADINGS, contest.rows)
