@@ -3,7 +3,6 @@
 from typing import Final
 
 from bench.contenders import contenders
-from bench.drain import measure_drain
 from bench.measurements import contest
 from bench.measurements.contest import Contest
 from bench.measurements.measurement import Measurement
@@ -16,10 +15,6 @@ AGGREGATES: Final = 1000
 def measure(scene: Scene) -> Contest:
     """Each contender drains the same backlog."""
     events = scene.events(EVENTS)
-    # The first drain warms the broker up, and does not count.
-    measure_drain(
-        scene.bare_loop, scene.server, scene.kafka, scene.log("warm-up"), events=events, aggregates=AGGREGATES
-    )
     with contenders(scene, events=events, aggregates=AGGREGATES) as turns:
         return contest.hold(scene, turns, scene.rounds)
 
