@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -32,6 +33,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="a factor on events and seconds [default: 1]")
     parser.add_argument("--rounds", type=int, default=3, help="how often each drains [default: %(default)s]")
     parser.add_argument("--sent-rows", type=int, default=10_000_000, help="in the large table [default: %(default)s]")
+    parser.add_argument("--no-peers", action="store_true", help="leave Debezium out")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of outboxd")
     parser.add_argument("--output", type=Path, metavar="FILE", help="the JSON [default: in bench/results]")
     return parser.parse_args(arguments)
@@ -58,12 +60,17 @@ def measure(arguments: argparse.Namespace, console: Console) -> tuple[Result, Pa
                     arguments.scale,
                     arguments.rounds,
                     arguments.sent_rows,
-                    lambda line, server=server: console.print(f"  {server.name}: {line}", highlight=False),
+                    not arguments.no_peers,
+                    partial(_tell, console, server.name),
                 )
                 for wanted in arguments.only:
                     _make(wanted, scene, result, console)
                     result.save(path)
     return result, path
+
+
+def _tell(console: Console, database: str, line: str) -> None:
+    console.print(f"  {database}: {line}", highlight=False)
 
 
 def _make(name: str, scene: Scene, result: Result, console: Console) -> None:

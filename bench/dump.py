@@ -69,7 +69,7 @@ class Bench:
         self._server, self._name, self._kafka, self._folder = server, name, kafka, folder
         self._report = report
         self._statements = Statements(
-            TableNames(), mariadb=server.product == "mariadb", inline_bytes=65536, keep_sent=True
+            TableNames(), mariadb=server.product == "mariadb", inline_bytes=65536, keep_sent=True, may_hold=False
         )
         self._connection = self._connect()
         self.state = ""

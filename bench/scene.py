@@ -30,11 +30,12 @@ class Scene:
     scale: float = 1.0
     rounds: int = 3
     sent_rows: int = 10_000_000
+    peers: bool = True
     tell: Callable[[str], None] = print
     starts: dict[str, Usage] = field(default_factory=dict)
     """What a program uses to start and stop, by its name, once that was measured."""
-    sustained: int = 0
-    """The highest rate that the daemon keeps up with, once that was measured."""
+    sustained: int | None = None
+    """The highest rate that the daemon keeps up with, once that was measured; 0: there is none."""
 
     def events(self, number: int, least: int = 200) -> int:
         """`number`, scaled."""

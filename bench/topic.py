@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import lru_cache
 from itertools import count
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from bench.backlog import WrittenEvent
 from tests.servers.kafka import Kafka
@@ -49,8 +50,13 @@ def create_topic(kafka: Kafka) -> str:
 def count_messages(kafka: Kafka, topic: str) -> int:
     """How many messages are in the topic: one cheap request."""
     ends = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in range(PARTITIONS)}
-    admin = kafka.admin()  # without a name it would be gone before the answer
-    return sum(answer.result(30).offset for answer in admin.list_offsets(ends).values())
+    return sum(answer.result(30).offset for answer in _admin(kafka).list_offsets(ends).values())
+
+
+@lru_cache(maxsize=1)
+def _admin(kafka: Kafka) -> AdminClient:
+    """One that is kept: to connect costs more than the request."""
+    return kafka.admin()
 
 
 def consumer_of(kafka: Kafka, topic: str) -> Consumer:

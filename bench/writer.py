@@ -23,6 +23,9 @@ from sqlalchemy.engine import make_url
 from bench.backlog import INSERT, PAYLOAD, WrittenEvent, make_events
 
 AGGREGATES: Final = 1000
+CONNECTIONS: Final = 8
+PER_SECOND: Final = 500
+"""Transactions, at most, of all connections together: what is above that goes into larger ones."""
 TIMEOUT: Final = 120.0
 """Seconds until a writer that does not answer has failed."""
 
@@ -43,15 +46,10 @@ class Load:
 
 
 def steady(per_second: int, seconds: float, seed: int = 1) -> Load:
-    """A set rate: one event a transaction as long as that is possible, then at most 500 transactions a second."""
-    rows = max(1, round(per_second / 500))
-    return Load(
-        max(2, round(per_second * seconds)),
-        rows,
-        connections=min(4, max(1, per_second // 200)),
-        per_second=per_second,
-        seed=seed,
-    )
+    """A set rate: one event a transaction as long as that is possible, then at most PER_SECOND transactions."""
+    rows = max(1, round(per_second / PER_SECOND))
+    connections = min(CONNECTIONS, max(1, per_second // 50))
+    return Load(max(2, round(per_second * seconds)), rows, connections, per_second=per_second, seed=seed)
 
 
 class Ledger(NamedTuple):
@@ -130,8 +128,12 @@ class Connection:
         )
         self._load = load
         self._number = number
-        events = make_events(load.events, AGGREGATES, load.seed, PAYLOAD)
-        own = [event for event in events if int(event.aggregate_id[-6:]) % load.connections == number]
+        own = [
+            event._replace(aggregate_id=f"order-{int(event.aggregate_id[-6:]) * load.connections + number:06d}")
+            for event in make_events(
+                load.events // load.connections, AGGREGATES // load.connections, load.seed * 100 + number, PAYLOAD
+            )
+        ]
         self._transactions = [
             (self._render(own[start : start + load.rows], topic), own[start : start + load.rows])
             for start in range(0, len(own), load.rows)

@@ -125,7 +125,7 @@ HEADINGS: Final = (
 )
 
 
-def rows(contest: Contest) -> list[Sequence[str]]:
+def rows(contest: Contest) -> Sequence[Sequence[str]]:
     """For a table with HEADINGS."""
     lines = []
     for one in contest.drained:

@@ -13,7 +13,7 @@ from bench.program import cpu_seconds
 from bench.scene import Scene
 from bench.topic import create_topic
 
-EVENTS: Final = 50_000
+EVENTS: Final = 100_000
 AGGREGATES: Final = 1000
 CALM: Final = 0.05
 """Share of a core that the database may use to count as calm."""
@@ -96,7 +96,7 @@ def wait_until_calm(scene: Scene) -> None:
     scene.tell(f"{scene.server.name} was not calm within {LONGEST_CALM:.0f} s")
 
 
-def rows(figures: Cost) -> list[Sequence[str]]:
+def rows(figures: Cost) -> Sequence[Sequence[str]]:
     """For a table."""
     return [
         ("statements, each a round trip", _listed(figures.statements)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.backlog import fill, make_events, migrated_database
+from bench.contenders import peers
 from bench.drain import PATIENCE, wait_until_drained
 from bench.measurements.measurement import Measurement, thousands
 from bench.scene import Scene
@@ -13,26 +14,48 @@ from bench.topic import Delivery, compare, count_messages, create_topic, read_to
 
 EVENTS: Final = 100_000
 AGGREGATES: Final = 1000
-KILLED_AT: Final = 0.3
+KILLED_AT: Final = 0.2
 """Share of the backlog that is in the topic when the daemon is killed."""
 
 
 @dataclass(frozen=True)
 class Crash:
     """One kill. `takeover_seconds`: from the kill to the end of the drain by the next daemon, which waits for the
-    dead one's lease."""
+    dead one's lease; of a peer it is not measured."""
 
+    program: str
     events: int
     delivered_before: int
-    takeover_seconds: float
+    takeover_seconds: float | None
     delivery: Delivery
 
 
-def measure(scene: Scene) -> Crash:
+@dataclass(frozen=True)
+class Crashes:
+    """All programs."""
+
+    crashes: list[Crash]
+
+    def of(self, program: str) -> Crash | None:
+        """One of them."""
+        return next((one for one in self.crashes if one.program == program), None)
+
+
+def measure(scene: Scene) -> Crashes:
+    """One kill of each."""
+    events = scene.events(EVENTS, least=20_000)
+    crashes = [_crash(scene, events)]
+    for peer in peers(scene):
+        done = peer.kill(events, AGGREGATES)
+        crashes.append(Crash(peer.name, done.events, done.delivered_before, None, done.delivery))
+    return Crashes(crashes)
+
+
+def _crash(scene: Scene, events: int) -> Crash:
     """With default settings. Raises RuntimeError when the daemon was too fast to be killed."""
     server, kafka = scene.server, scene.kafka
     program = scene.outboxd()
-    written = make_events(scene.events(EVENTS, least=5000), AGGREGATES)
+    written = make_events(events, AGGREGATES)
     topic = create_topic(kafka)
     with migrated_database(server) as database, server.connect(database) as connection:
         fill(connection, written, topic)
@@ -52,22 +75,26 @@ def measure(scene: Scene) -> Crash:
             process.stop()
     delivery = compare(read_topic(kafka, topic), written)
     kafka.delete_topic(topic)
-    return Crash(len(written), before, takeover_seconds, delivery)
+    return Crash(program.name, len(written), before, takeover_seconds, delivery)
 
 
-def rows(figures: Crash) -> list[Sequence[str]]:
+def rows(figures: Crashes) -> Sequence[Sequence[str]]:
     """For a table."""
-    delivery = figures.delivery
-    numbers = (figures.events, figures.delivered_before, delivery.duplicates, delivery.missing, delivery.out_of_order)
-    return [(*map(thousands, numbers), f"{figures.takeover_seconds:.1f} s")]
+    lines = []
+    for one in figures.crashes:
+        found = one.delivery
+        numbers = (one.events, one.delivered_before, found.duplicates, found.missing, found.out_of_order)
+        until = "" if one.takeover_seconds is None else f"{one.takeover_seconds:.1f} s"
+        lines.append((one.program, *map(thousands, numbers), until))
+    return lines
 
 
 MEASUREMENT: Final = Measurement(
     "crash",
     "kill -9 in the middle of a backlog",
-    50,
-    Crash,
+    110,
+    Crashes,
     measure,
-    ("events", "delivered before", "duplicates", "lost", "out of order", "until drained"),
+    ("program", "events", "delivered before", "duplicates", "lost", "out of order", "until drained"),
     rows,
 )

@@ -15,8 +15,7 @@ AGGREGATES: Final = 1000
 def measure(scene: Scene) -> Contest:
     """Each contender drains the same backlog."""
     events = scene.events(EVENTS)
-    with contenders(scene, events=events, aggregates=AGGREGATES) as turns:
-        return contest.hold(scene, turns, scene.rounds)
+    return contest.hold(scene, contenders(scene, events=events, aggregates=AGGREGATES), scene.rounds)
 
 
 MEASUREMENT: Final = Measurement("drain", "Drain of a backlog", 180, Contest, measure, contest.HEADINGS, contest.rows)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.backlog import migrated_database
+from bench.contenders import peers
 from bench.counters import counters, cpu, difference
 from bench.measurements.latency import DOORBELL, POLLING
 from bench.measurements.measurement import Measurement, mebibytes
@@ -21,8 +22,9 @@ OWN_STATEMENTS: Final = 2
 
 @dataclass(frozen=True)
 class Idle:
-    """One way to wait. `cpu`: share of a core by process: daemon, database, broker."""
+    """One way to wait. `cpu`: share of a core by process: daemon, database, broker (a peer: the first alone)."""
 
+    program: str
     way: str
     seconds: float
     statements_per_second: float
@@ -37,9 +39,9 @@ class Idles:
     ways: list[Idle]
     bell: str
 
-    def of(self, way: str) -> Idle | None:
+    def of(self, program: str, way: str) -> Idle | None:
         """One of them."""
-        return next((one for one in self.ways if one.way == way), None)
+        return next((one for one in self.ways if (one.program, one.way) == (program, way)), None)
 
 
 def measure(scene: Scene) -> Idles:
@@ -49,6 +51,10 @@ def measure(scene: Scene) -> Idles:
         scene.tell(f"NOT MEASURED with the doorbell: {scene.bell}")
     else:
         ways.append(_idle(scene, DOORBELL, scene.outboxd(BELL)))
+    seconds = scene.seconds(SECONDS, least=2.0)
+    for peer in peers(scene):
+        idle = peer.idle(seconds)
+        ways.append(Idle(peer.name, "", seconds, idle.statements_per_second, {"daemon": idle.cpu}, idle.peak_rss))
     return Idles(ways, scene.bell)
 
 
@@ -68,6 +74,7 @@ def _idle(scene: Scene, way: str, program: Outboxd) -> Idle:
         counted = difference(counters(connection), counted)
         peak_rss = process.stop().peak_rss
     return Idle(
+        program.name,
         way,
         seconds,
         (counted["statements"] - OWN_STATEMENTS) / seconds,
@@ -76,19 +83,20 @@ def _idle(scene: Scene, way: str, program: Outboxd) -> Idle:
     )
 
 
-def rows(figures: Idles) -> list[Sequence[str]]:
+def rows(figures: Idles) -> Sequence[Sequence[str]]:
     """For a table."""
     lines = [
         (
+            one.program,
             one.way,
             f"{one.statements_per_second:.1f}",
-            *(f"{one.cpu[name] * 100:.1f} %" for name in ("daemon", "database", "broker")),
+            *(f"{one.cpu[name]:.1%}" if name in one.cpu else "" for name in ("daemon", "database", "broker")),
             mebibytes(one.peak_rss),
         )
         for one in figures.ways
     ]
     if figures.bell:
-        lines.append((DOORBELL, f"not measured: {figures.bell}", "", "", "", ""))
+        lines.append((Outboxd().name, DOORBELL, f"not measured: {figures.bell}", "", "", "", ""))
     return lines
 
 
@@ -98,6 +106,6 @@ MEASUREMENT: Final = Measurement(
     40,
     Idles,
     measure,
-    ("", "statements/s", "CPU of the daemon", "of the database", "of the broker", "memory"),
+    ("program", "", "statements/s", "its CPU", "of the database", "of the broker", "memory"),
     rows,
 )

@@ -50,7 +50,8 @@ def measure(scene: Scene) -> Latencies:
         scene.tell(f"NOT MEASURED with the doorbell: {scene.bell}")
     else:
         ways[DOORBELL] = scene.outboxd(BELL)
-    for rate in sorted({*RATES, sustained.half(scene)}):
+    half = sustained.half(scene)
+    for rate in sorted({*RATES, *([half] if half else [])}):
         for way, program in ways.items():
             done = measure_latency(
                 program, scene.server, scene.kafka, scene.log(way), per_second=rate, seconds=seconds(scene, rate)
@@ -58,7 +59,7 @@ def measure(scene: Scene) -> Latencies:
             _note(scene, lines, Line(program.name, way, done))
     for peer in peers(scene):
         for rate in PEER_RATES:
-            _note(scene, lines, Line(peer.name, "", peer.latency(scene, per_second=rate, seconds=seconds(scene, rate))))
+            _note(scene, lines, Line(peer.name, "", peer.latency(rate, seconds(scene, rate))))
     return Latencies(lines, scene.bell)
 
 
@@ -75,7 +76,7 @@ def _note(scene: Scene, lines: list[Line], line: Line) -> None:
     )
 
 
-def rows(figures: Latencies) -> list[Sequence[str]]:
+def rows(figures: Latencies) -> Sequence[Sequence[str]]:
     """For a table."""
     lines = [
         (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from bench.contenders import peers
 from bench.drain import measure_drain
 from bench.measurements.measurement import Measurement
 from bench.scene import Scene
@@ -14,6 +15,7 @@ from bench.scene import Scene
 class Start:
     """Seconds, round by round."""
 
+    program: str
     seconds: list[float]
 
     @property
@@ -22,20 +24,37 @@ class Start:
         return median(self.seconds)
 
 
-def measure(scene: Scene) -> Start:
+@dataclass(frozen=True)
+class Starts:
+    """All programs."""
+
+    starts: list[Start]
+
+    def of(self, program: str) -> Start | None:
+        """One of them."""
+        return next((one for one in self.starts if one.program == program), None)
+
+
+def measure(scene: Scene) -> Starts:
     """One event waits in the table. A first start, which finds nothing in the system's caches, does not count."""
+    program = scene.outboxd()
     seconds = [
         measure_drain(
-            scene.outboxd(), scene.server, scene.kafka, scene.log("start"), events=1, aggregates=1
+            program, scene.server, scene.kafka, scene.log("start"), events=1, aggregates=1
         ).first_delivery_seconds
         for _ in range(scene.rounds + 1)
     ]
-    return Start(seconds[1:])
+    return Starts([Start(program.name, seconds[1:]), *(Start(peer.name, [peer.start()]) for peer in peers(scene))])
 
 
-def rows(figures: Start) -> list[Sequence[str]]:
+def rows(figures: Starts) -> Sequence[Sequence[str]]:
     """For a table."""
-    return [(f"{figures.median:.2f} s", " ".join(f"{seconds:.2f}" for seconds in figures.seconds))]
+    return [
+        (one.program, f"{one.median:.2f} s", " ".join(f"{seconds:.2f}" for seconds in one.seconds))
+        for one in figures.starts
+    ]
 
 
-MEASUREMENT: Final = Measurement("start", "Start to first delivery", 15, Start, measure, ("median", "rounds"), rows)
+MEASUREMENT: Final = Measurement(
+    "start", "Start to first delivery", 35, Starts, measure, ("program", "median", "rounds"), rows
+)

@@ -124,18 +124,18 @@ def limit_of(rate: int, steps: Sequence[Step]) -> str:
     return "writers or database" if nearest.kept_up else "outboxd"
 
 
-def half(scene: Scene) -> int:
-    """Half of the sustained maximum, which is searched for if it is not known yet."""
-    if not scene.sustained:
+def half(scene: Scene) -> int | None:
+    """Half of the sustained maximum, which is searched for if it is not known yet; None when no rate holds."""
+    if scene.sustained is None:
         scene.tell("half of the sustained maximum is needed, so that is measured first")
         measure(scene)
-    return max(2, scene.sustained // 2)
+    return scene.sustained // 2 if scene.sustained else None
 
 
 def _step(scene: Scene, database: str, connection: Any, process: Process, rate: int) -> tuple[Step, list[str]]:
     topic = create_topic(scene.kafka)
     low = newest_id(connection)
-    load = steady(rate, scene.seconds(SECONDS), seed=next(_seeds))
+    load = steady(rate, scene.seconds(SECONDS, least=2.0), seed=next(_seeds))
     with Writer(scene.server.url(database), topic, load, scene.folder / f"{topic}.json") as writer:
         writer.start()
         ages = []
@@ -151,7 +151,7 @@ def _step(scene: Scene, database: str, connection: Any, process: Process, rate: 
     return step, [] if delivery.flawless else [f"at {rate}/s: {delivery}"]
 
 
-def rows(figures: Sustained) -> list[Sequence[str]]:
+def rows(figures: Sustained) -> Sequence[Sequence[str]]:
     """For a table: the maximum, then each step in the order of the search."""
     lines = [("sustained maximum", thousands(figures.rate), "", "", f"limit: {figures.limit}", _flaws(figures))]
     lines += [

@@ -12,12 +12,9 @@ from bench.measurements import sustained
 from bench.measurements.measurement import Measurement, milliseconds, thousands
 from bench.scene import Scene
 from bench.topic import create_topic
-from bench.writer import Ledger, Load, Writer
+from bench.writer import CONNECTIONS, PER_SECOND, Ledger, Load, Writer
 
 SECONDS: Final = 6.0
-CONNECTIONS: Final = 4
-PER_SECOND: Final = 500
-"""Transactions of all connections together, about: what is above that goes into larger ones."""
 WITHOUT, WITH = "without the daemon", "with the daemon"
 
 _seeds = count(200_000)
@@ -50,6 +47,8 @@ class Writers:
 def measure(scene: Scene) -> Writers:
     """Writers that pause after each transaction, so that what makes one slower lowers their rate."""
     aimed_at = sustained.half(scene)
+    if aimed_at is None:
+        raise RuntimeError("there is no sustained rate to take half of")
     rows = max(1, round(aimed_at / PER_SECOND))
     seconds = scene.seconds(SECONDS)
     load = Load(round(3 * aimed_at * seconds), rows, CONNECTIONS, seconds=seconds)
@@ -93,7 +92,7 @@ def _summarise(way: str, ledgers: Sequence[Ledger]) -> Written:
     )
 
 
-def rows(figures: Writers) -> list[Sequence[str]]:
+def rows(figures: Writers) -> Sequence[Sequence[str]]:
     """For a table."""
     return [
         (
