@@ -33,6 +33,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="a factor on events and seconds [default: 1]")
     parser.add_argument("--rounds", type=int, default=3, help="how often each drains [default: %(default)s]")
     parser.add_argument("--sent-rows", type=int, default=10_000_000, help="in the large table [default: %(default)s]")
+    parser.add_argument(
+        "--sustained", type=int, metavar="RATE", help="take this for the sustained maximum, and search no other"
+    )
     parser.add_argument("--no-peers", action="store_true", help="leave Debezium out")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of outboxd")
     parser.add_argument("--output", type=Path, metavar="FILE", help="the JSON [default: in bench/results]")
@@ -40,7 +43,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def measure(arguments: argparse.Namespace, console: Console) -> tuple[Result, Path]:
-    """Makes all measurements; one that fails is noted, and the next is made. Raises UnavailableError."""
+    """Starts the servers, and makes all measurements. Raises UnavailableError when a server cannot be had."""
     result = Result(now(), machine(), arguments.set, arguments.scale, arguments.rounds, arguments.sent_rows)
     path = arguments.output or default_path(result.at)
     with ExitStack() as stack:
@@ -62,10 +65,9 @@ def measure(arguments: argparse.Namespace, console: Console) -> tuple[Result, Pa
                     arguments.sent_rows,
                     not arguments.no_peers,
                     partial(_tell, console, server.name),
+                    sustained=arguments.sustained,
                 )
-                for wanted in arguments.only:
-                    _make(wanted, scene, result, console)
-                    result.save(path)
+                make(arguments.only, scene, result, path, console)
     return result, path
 
 
@@ -73,17 +75,20 @@ def _tell(console: Console, database: str, line: str) -> None:
     console.print(f"  {database}: {line}", highlight=False)
 
 
-def _make(name: str, scene: Scene, result: Result, console: Console) -> None:
-    measurement = MEASUREMENTS[name]
-    began = time.monotonic()
-    console.rule(f"{scene.server.name}: {measurement.title}", align="left")
-    try:
-        result.add(measurement, scene.server.name, measurement.measure(scene))
-    except Exception as error:  # whatever it is, the others still have to be measured
-        console.print_exception()
-        result.fail(measurement, scene.server.name, f"{type(error).__name__}: {error}")
-    console.print(sheet(result, measurement).rich())
-    console.print(f"  {time.monotonic() - began:.0f} s")
+def make(names: Sequence[str], scene: Scene, result: Result, path: Path, console: Console) -> None:
+    """Makes measurements on one database. One that fails is noted, and the next is made."""
+    for name in names:
+        measurement = MEASUREMENTS[name]
+        began = time.monotonic()
+        console.rule(f"{scene.server.name}: {measurement.title}", align="left")
+        try:
+            result.add(measurement, scene.server.name, measurement.measure(scene))
+        except Exception as error:  # whatever it is, the others still have to be measured
+            console.print_exception()
+            result.fail(measurement, scene.server.name, f"{type(error).__name__}: {error}")
+        result.save(path)
+        console.print(sheet(result, measurement).rich())
+        console.print(f"  {time.monotonic() - began:.0f} s")
 
 
 def plan(arguments: argparse.Namespace, console: Console) -> None:

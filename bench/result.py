@@ -48,7 +48,8 @@ class Result:
     @property
     def databases(self) -> list[str]:
         """In the order in which they were measured."""
-        return list(dict.fromkeys(name for by_database in self.figures.values() for name in by_database))
+        found = (*self.figures.values(), *self.failures.values())
+        return list(dict.fromkeys(name for by_database in found for name in by_database))
 
     def save(self, path: Path) -> None:
         """Writes it as JSON; whoever reads meanwhile sees the old file or the new one."""
