@@ -73,7 +73,7 @@ class Peer:
         )
 
 
-def peers(scene: Scene) -> Sequence[Peer]:
+def peers(scene: Scene, *, tuned: Sequence[bool] = (False, True)) -> Sequence[Peer]:
     """Those that can be had for the scene's database: with default settings, and tuned."""
     if not scene.peers:
         return ()
@@ -82,7 +82,7 @@ def peers(scene: Scene) -> Sequence[Peer]:
     except UnavailableError as reason:
         scene.tell(f"NOT MEASURED beside Debezium: {reason}")
         return ()
-    return Peer(scene, tuned=False), Peer(scene, tuned=True)
+    return [Peer(scene, one) for one in tuned]
 
 
 def contenders(scene: Scene, *, events: int, aggregates: int) -> Mapping[contest.Turn, Callable[[], Drain]]:

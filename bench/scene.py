@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from bench.backlog import migrated_database
 from bench.program import BareLoop, Outboxd, Program, Usage
 from tests.servers.kafka import Kafka
 from tests.servers.sql import SqlServer
@@ -45,6 +46,11 @@ class Scene:
         """`number`, scaled."""
         return max(least, number * self.scale)
 
+    @property
+    def fewer_rounds(self) -> int:
+        """For measurements with many variants."""
+        return max(1, self.rounds - 1)
+
     def log(self, program: Program | str) -> Path:
         """A new file for a program's output."""
         name = program if isinstance(program, str) else program.name
@@ -61,9 +67,16 @@ class Scene:
 
     @cached_property
     def bell(self) -> str:
-        """Empty when the daemon has a doorbell, else why it is left out."""
+        """Empty when a daemon with the doorbell starts, else why it is left out."""
         command = [sys.executable, "-m", "outboxd", "config", "check"]
         for setting in (f"database.url={self.server.url('x')}", "kafka.bootstrap_servers=127.0.0.1:9092", BELL):
             command += ["--set", setting]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return "" if done.returncode == 0 else "this daemon does not know the setting doorbell.kind"
+        if done.returncode != 0:
+            return f"this daemon does not take {BELL}"
+        try:
+            with migrated_database(self.server) as database:
+                self.outboxd(BELL).start_usage(self.server.url(database), self.kafka.bootstrap, self.log("bell"))
+        except RuntimeError as error:
+            return f"a daemon with {BELL} does not start: {str(error).splitlines()[-1]}"
+        return ""

@@ -21,9 +21,9 @@ def measure(scene: Scene) -> Contest:
         for variant, number in NUMBERS.items()
         for program in (scene.bare_loop, scene.outboxd())
     }
-    return contest.hold(scene, turns, scene.rounds)
+    return contest.hold(scene, turns, scene.fewer_rounds)
 
 
 MEASUREMENT: Final = Measurement(
-    "aggregates", "Number of aggregates", 140, Contest, measure, contest.HEADINGS, contest.rows
+    "aggregates", "Number of aggregates", 60, Contest, measure, contest.HEADINGS, contest.rows
 )

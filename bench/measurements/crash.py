@@ -45,7 +45,7 @@ def measure(scene: Scene) -> Crashes:
     """One kill of each."""
     events = scene.events(EVENTS, least=20_000)
     crashes = [_crash(scene, events)]
-    for peer in peers(scene):
+    for peer in peers(scene, tuned=[False]):
         done = peer.kill(events, AGGREGATES)
         crashes.append(Crash(peer.name, done.events, done.delivered_before, None, done.delivery))
     return Crashes(crashes)
@@ -92,7 +92,7 @@ def rows(figures: Crashes) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "crash",
     "kill -9 in the middle of a backlog",
-    110,
+    55,
     Crashes,
     measure,
     ("program", "events", "delivered before", "duplicates", "lost", "out of order", "until drained"),

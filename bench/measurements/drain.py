@@ -18,4 +18,4 @@ def measure(scene: Scene) -> Contest:
     return contest.hold(scene, contenders(scene, events=events, aggregates=AGGREGATES), scene.rounds)
 
 
-MEASUREMENT: Final = Measurement("drain", "Drain of a backlog", 180, Contest, measure, contest.HEADINGS, contest.rows)
+MEASUREMENT: Final = Measurement("drain", "Drain of a backlog", 190, Contest, measure, contest.HEADINGS, contest.rows)

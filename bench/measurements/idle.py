@@ -52,7 +52,7 @@ def measure(scene: Scene) -> Idles:
     else:
         ways.append(_idle(scene, DOORBELL, scene.outboxd(BELL)))
     seconds = scene.seconds(SECONDS, least=2.0)
-    for peer in peers(scene):
+    for peer in peers(scene, tuned=[True]):
         idle = peer.idle(seconds)
         ways.append(Idle(peer.name, "", seconds, idle.statements_per_second, {"daemon": idle.cpu}, idle.peak_rss))
     return Idles(ways, scene.bell)
@@ -103,7 +103,7 @@ def rows(figures: Idles) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "idle",
     "Nothing to do",
-    40,
+    60,
     Idles,
     measure,
     ("program", "", "statements/s", "its CPU", "of the database", "of the broker", "memory"),

@@ -12,8 +12,8 @@ from bench.scene import BELL, Scene
 
 RATES: Final = (1, 50, 500, 5000)
 PEER_RATES: Final = (50, 500)
-SECONDS: Final = 8.0
-SECONDS_AT_ONE: Final = 20.0
+SECONDS: Final = 6.0
+SECONDS_AT_ONE: Final = 15.0
 """At one event a second: the fewer there are, the longer it takes to have some."""
 POLLING, DOORBELL = "polling", "doorbell"
 
@@ -57,7 +57,7 @@ def measure(scene: Scene) -> Latencies:
                 program, scene.server, scene.kafka, scene.log(way), per_second=rate, seconds=seconds(scene, rate)
             )
             _note(scene, lines, Line(program.name, way, done))
-    for peer in peers(scene):
+    for peer in peers(scene, tuned=[True]):
         for rate in PEER_RATES:
             _note(scene, lines, Line(peer.name, "", peer.latency(rate, seconds(scene, rate))))
     return Latencies(lines, scene.bell)
@@ -96,7 +96,7 @@ def rows(figures: Latencies) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "latency",
     "From COMMIT to the consumer",
-    190,
+    170,
     Latencies,
     measure,
     ("program", "", "events/s", "events", "p50", "p95", "p99", "max"),

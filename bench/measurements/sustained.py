@@ -175,7 +175,7 @@ def _flaws(figures: Sustained) -> str:
 MEASUREMENT: Final = Measurement(
     "sustained",
     "Sustained rate",
-    110,
+    100,
     Sustained,
     measure,
     ("", "events/s", "written/s", "oldest age at the end", "", "flaws"),

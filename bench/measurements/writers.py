@@ -110,7 +110,7 @@ def rows(figures: Writers) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "writers",
     "Cost to writers",
-    90,
+    70,
     Writers,
     measure,
     ("", "written/s (median)", "rounds", "transaction p50", "p99", "change of the rate"),
