@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.debezium_worker import CONNECTORS
 from bench.registry import MEASUREMENTS
 from bench.result import Result, default_path, machine, now
 from bench.scene import Scene
@@ -55,6 +56,8 @@ def measure(arguments: argparse.Namespace, console: Console) -> tuple[Result, Pa
             with DATABASES[name]() as server:
                 console.print(f"{server.name} {server.version}, Kafka {kafka.version}")
                 result.machine[server.name] = server.version
+                if not arguments.no_peers:
+                    result.machine[f"Debezium for {server.name}"] = CONNECTORS[server.product]
                 scene = Scene(
                     server,
                     kafka,

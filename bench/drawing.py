@@ -7,6 +7,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from bench.measurements.contest import Contest
 from bench.measurements.latency import Latencies
@@ -54,6 +55,7 @@ def bars(axes: Axes, contest: Contest) -> None:
     labels = [f"{one.program}, {one.variant}" if one.variant else one.program for one in contest.drained]
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("events/s; | each round")
 
 
@@ -70,6 +72,10 @@ def latencies(axes: Axes, figures: Latencies) -> None:
             axes.plot(rates, values, style, color=f"C{number}", label=f"{' '.join(filter(None, way))} {label}")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("events/s")
     axes.set_ylabel("ms")
     axes.legend(fontsize=7)

@@ -4,9 +4,10 @@ import json
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -16,7 +17,8 @@ from bench.measurements.measurement import Measurement
 from bench.registry import MEASUREMENTS
 
 RESULTS: Final = Path(__file__).parent / "results"
-PACKAGES: Final = ("outboxd", "aiokafka", "PyMySQL", "SQLAlchemy", "confluent-kafka")
+PACKAGES: Final = ("outboxd", "aiokafka", "PyMySQL", "SQLAlchemy", "confluent-kafka", "mysql-replication", "uvloop")
+"""Those that are not installed are left out."""
 
 
 @dataclass
@@ -71,7 +73,7 @@ def machine() -> dict[str, str]:
         "cpu": _cpu(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **_packages(),
         "commit": _commit(),
     }
 
@@ -84,6 +86,14 @@ def now() -> str:
 def default_path(at: str) -> Path:
     """Where the result of a run goes unless told otherwise."""
     return RESULTS / f"bench-{at[:19].replace(':', '').replace('-', '')}.json"
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _cpu() -> str:
