@@ -42,10 +42,15 @@ class Peer:
         return folder
 
     def drain(self, events: int, aggregates: int) -> Drain:
-        """A backlog."""
-        scene = self.scene
+        """A backlog. Its task is stopped while that is written: one that is paused reads ahead."""
         return measure_debezium_drain(
-            scene.server, scene.kafka, self._folder, events=events, aggregates=aggregates, tuned=self.tuned
+            self.scene.server,
+            self.scene.kafka,
+            self._folder,
+            events=events,
+            aggregates=aggregates,
+            tuned=self.tuned,
+            hold="stop",
         )
 
     def latency(self, per_second: int, seconds: float) -> Latency:

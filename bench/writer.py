@@ -24,8 +24,10 @@ from bench.backlog import INSERT, PAYLOAD, WrittenEvent, make_events
 
 AGGREGATES: Final = 1000
 CONNECTIONS: Final = 8
-PER_SECOND: Final = 500
-"""Transactions, at most, of all connections together: what is above that goes into larger ones."""
+SINGLE: Final = 500
+"""Events per second up to which each has a transaction of its own."""
+PER_SECOND: Final = 200
+"""Transactions of all connections together where there are more events: several each."""
 TIMEOUT: Final = 120.0
 """Seconds until a writer that does not answer has failed."""
 
@@ -46,10 +48,15 @@ class Load:
 
 
 def steady(per_second: int, seconds: float, seed: int = 1) -> Load:
-    """A set rate: one event a transaction as long as that is possible, then at most PER_SECOND transactions."""
-    rows = max(1, round(per_second / PER_SECOND))
+    """A set rate: one event a transaction up to SINGLE, then larger ones, so that not the writers are the limit."""
+    rows = rows_at(per_second)
     connections = min(CONNECTIONS, max(1, per_second // 50))
     return Load(max(2, round(per_second * seconds)), rows, connections, per_second=per_second, seed=seed)
+
+
+def rows_at(per_second: int) -> int:
+    """Per transaction."""
+    return 1 if per_second <= SINGLE else round(per_second / PER_SECOND)
 
 
 class Ledger(NamedTuple):

@@ -12,7 +12,7 @@ from bench.measurements import sustained
 from bench.measurements.measurement import Measurement, milliseconds, thousands
 from bench.scene import Scene
 from bench.topic import create_topic
-from bench.writer import CONNECTIONS, PER_SECOND, Ledger, Load, Writer
+from bench.writer import CONNECTIONS, Ledger, Load, Writer, rows_at
 
 SECONDS: Final = 6.0
 WITHOUT, WITH = "without the daemon", "with the daemon"
@@ -49,7 +49,7 @@ def measure(scene: Scene) -> Writers:
     aimed_at = sustained.half(scene)
     if aimed_at is None:
         raise RuntimeError("there is no sustained rate to take half of")
-    rows = max(1, round(aimed_at / PER_SECOND))
+    rows = rows_at(aimed_at)
     seconds = scene.seconds(SECONDS)
     load = Load(round(3 * aimed_at * seconds), rows, CONNECTIONS, seconds=seconds)
     busy = median(_write(scene, load, beside=False).transactions)
