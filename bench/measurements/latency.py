@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.contenders import peers
-from bench.latency import Latency, measure_latency
+from bench.latency import Latency, measure_floor, measure_latency
 from bench.measurements import sustained
 from bench.measurements.measurement import Measurement, milliseconds, thousands
 from bench.scene import BELL, Scene
@@ -16,6 +16,8 @@ SECONDS: Final = 6.0
 SECONDS_AT_ONE: Final = 15.0
 """At one event a second: the fewer there are, the longer it takes to have some."""
 POLLING, DOORBELL = "polling", "doorbell"
+FLOOR: Final = "Kafka alone"
+"""A producer in the place of database and daemon: nobody is faster."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ def measure(scene: Scene) -> Latencies:
                 program, scene.server, scene.kafka, scene.log(way), per_second=rate, seconds=seconds(scene, rate)
             )
             _note(scene, lines, Line(program.name, way, done))
+    for rate in PEER_RATES:
+        floor = measure_floor(scene.server, scene.kafka, per_second=rate, seconds=seconds(scene, rate))
+        _note(scene, lines, Line(FLOOR, "", floor))
     for peer in peers(scene, tuned=[True]):
         for rate in PEER_RATES:
             _note(scene, lines, Line(peer.name, "", peer.latency(rate, seconds(scene, rate))))
