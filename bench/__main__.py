@@ -5,6 +5,7 @@ keeps what it has.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -108,6 +109,7 @@ def plan(arguments: argparse.Namespace, console: Console) -> None:
 
 def main() -> int:
     """Measures, and prints the tables. Exits 1 when a measurement has failed."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what was started is ended
     arguments = parse()
     console = Console() if sys.stdout.isatty() else Console(width=150)
     plan(arguments, console)

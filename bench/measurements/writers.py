@@ -1,7 +1,7 @@
 """What the daemon costs the application that writes: its rate with and without it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from statistics import median, quantiles
 from typing import Final
@@ -15,6 +15,8 @@ from bench.topic import create_topic
 from bench.writer import CONNECTIONS, Ledger, Load, Writer, rows_at
 
 SECONDS: Final = 6.0
+CALIBRATIONS: Final = 2
+"""Runs that find the pause with which the writers reach the rate when nobody disturbs them."""
 WITHOUT, WITH = "without the daemon", "with the daemon"
 
 _seeds = count(200_000)
@@ -52,9 +54,9 @@ def measure(scene: Scene) -> Writers:
     rows = rows_at(aimed_at)
     seconds = scene.seconds(SECONDS)
     load = Load(round(3 * aimed_at * seconds), rows, CONNECTIONS, seconds=seconds)
-    busy = median(_write(scene, load, beside=False).transactions)
-    # So long that all of them together reach the rate.
-    load = Load(load.events, rows, CONNECTIONS, pause=max(0.0, CONNECTIONS * rows / aimed_at - busy), seconds=seconds)
+    for _ in range(CALIBRATIONS):
+        cycle = CONNECTIONS * rows / _write(scene, load, beside=False).rate
+        load = replace(load, pause=max(0.0, load.pause + CONNECTIONS * rows / aimed_at - cycle))
     ways: dict[str, list[Ledger]] = {WITHOUT: [], WITH: []}
     for number in range(1, scene.rounds + 1):
         for way in (WITHOUT, WITH) if number % 2 else (WITH, WITHOUT):
@@ -110,7 +112,7 @@ def rows(figures: Writers) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "writers",
     "Cost to writers",
-    70,
+    80,
     Writers,
     measure,
     ("", "written/s (median)", "rounds", "transaction p50", "p99", "change of the rate"),
