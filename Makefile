@@ -11,7 +11,7 @@ INSTALL_VENV = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3-venv >/dev/null; }
 
 .DEFAULT_GOAL := help
-.PHONY: help venv servers lint fmt test chaos demo bench-quick clean
+.PHONY: help venv servers lint fmt test chaos demo bench bench-quick clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,10 @@ chaos: servers ## Inject every fault into real parts and count against a ledger;
 
 demo: venv ## Watch outboxd deliver the events of an application, with everything it needs.
 	$(BIN)/outboxd demo --install $(ARGS)
+
+bench: servers ## Measure everything, beside the bare loop and Debezium; half an hour. ARGS="--list" names it.
+	@$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python -m bench $(ARGS)
 
 bench-quick: servers ## Count what an event costs (statements, rows, calls, memory) against budgets; a minute.
 	$(BIN)/python -m bench.quick $(ARGS)

@@ -5,6 +5,7 @@ import random
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +18,13 @@ INSERT: Final = (
     "VALUES (%s, %s, %s, %s, %s, %s)"
 )
 COMMIT_EVERY: Final = 1000
-"""Rows per transaction of `fill`."""
+"""Rows per transaction of `fill`, unless they are large."""
+COMMIT_BYTES: Final = 1_000_000
+"""Bytes per transaction of `fill`, about."""
+PAYLOAD: Final = 250
+"""Bytes of a payload, about, unless told otherwise."""
+SHORTEST: Final = 150
+"""Bytes of a payload without its note, about."""
 
 _serial = count(1)
 
@@ -34,13 +41,14 @@ class WrittenEvent(NamedTuple):
         return self.event_id, "order.changed", "order", self.aggregate_id, topic, self.payload
 
 
-def make_events(number: int, aggregates: int, seed: int = 1) -> list[WrittenEvent]:
-    """`number` events of `aggregates` aggregates in random turn, with payloads of about 250 bytes."""
+@lru_cache(maxsize=2)
+def make_events(number: int, aggregates: int, seed: int = 1, payload: int = PAYLOAD) -> Sequence[WrittenEvent]:
+    """`number` events of `aggregates` aggregates in random turn, with payloads of about `payload` bytes."""
     chance = random.Random(seed)
-    return [_make_event(chance, aggregates, serial) for serial in range(number)]
+    return [_make_event(chance, aggregates, serial, payload) for serial in range(number)]
 
 
-def _make_event(chance: random.Random, aggregates: int, serial: int) -> WrittenEvent:
+def _make_event(chance: random.Random, aggregates: int, serial: int, size: int) -> WrittenEvent:
     order = f"order-{chance.randrange(aggregates):06d}"
     payload = {
         "order": order,
@@ -48,7 +56,7 @@ def _make_event(chance: random.Random, aggregates: int, serial: int) -> WrittenE
         "customer": f"customer-{chance.randrange(10**9)}",
         "status": chance.choice(["placed", "paid", "packed", "shipped"]),
         "total": {"amount": chance.randrange(100, 100_000), "currency": "EUR"},
-        "note": f"{chance.getrandbits(400):0100x}",
+        "note": chance.randbytes(max(0, size - SHORTEST) // 2).hex(),
     }
     event_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
     return WrittenEvent(event_id, order, json.dumps(payload))
@@ -67,9 +75,33 @@ def migrated_database(server: SqlServer) -> Iterator[str]:
 
 
 def fill(connection: Any, events: Sequence[WrittenEvent], topic: str) -> None:
-    """Commits the events in their order, in transactions of COMMIT_EVERY rows."""
+    """Commits the events in their order, in transactions of COMMIT_EVERY rows or COMMIT_BYTES."""
+    if not events:
+        return
+    rows = max(1, min(COMMIT_EVERY, COMMIT_BYTES // len(events[0].payload)))
     with connection.cursor() as cursor:
-        for start in range(0, len(events), COMMIT_EVERY):
+        for start in range(0, len(events), rows):
             cursor.execute("START TRANSACTION")
-            cursor.executemany(INSERT, [event.row(topic) for event in events[start : start + COMMIT_EVERY]])
+            cursor.executemany(INSERT, [event.row(topic) for event in events[start : start + rows]])
             cursor.execute("COMMIT")
+
+
+def fill_at_once(connection: Any, events: Sequence[WrittenEvent], topic: str) -> None:
+    """Commits the events in their order, all in one transaction: whoever looks sees none of them, or all."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE staged LIKE outbox_events")
+        try:
+            cursor.execute("START TRANSACTION")
+            cursor.executemany(INSERT.replace("outbox_events", "staged"), [event.row(topic) for event in events])
+            cursor.execute("COMMIT")
+            columns = "event_id, event_type, aggregate_type, aggregate_id, topic, payload"
+            cursor.execute(f"INSERT INTO outbox_events ({columns}) SELECT {columns} FROM staged ORDER BY id")
+        finally:
+            cursor.execute("DROP TABLE staged")
+
+
+def scalar(connection: Any, query: str) -> Any:
+    """The one value that a query returns."""
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()[0]

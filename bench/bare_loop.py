@@ -24,7 +24,7 @@ BATCH_BYTES: Final = 512 * 1024
 READ: Final = (
     "SELECT id, lane, event_id, event_type, aggregate_type, aggregate_id, topic, payload "
     "FROM outbox_events FORCE INDEX (idx_relay) WHERE status = 0 AND lane IN ({lanes}) "
-    f"ORDER BY lane, next_attempt_at, id LIMIT {BATCH_SIZE}"
+    "ORDER BY lane, next_attempt_at, id LIMIT {limit}"
 )
 SETTLE: Final = "UPDATE outbox_events SET status = 1 WHERE id IN ({ids}) AND status = 0"
 
@@ -54,13 +54,14 @@ def connect(url: str) -> "pymysql.Connection[Any]":
 class Database:
     """One connection and the thread that uses it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, batch_size: int) -> None:
+        self._batch_size = batch_size
         self._cursor = connect(url).cursor()
         self._thread = ThreadPoolExecutor(max_workers=1)
 
     async def read(self, lanes: Iterable[int]) -> tuple[Row, ...]:
         """The next rows of these lanes."""
-        return await self._run(lambda: self._fetch(READ.format(lanes=join(lanes))))
+        return await self._run(lambda: self._fetch(READ.format(lanes=join(lanes), limit=self._batch_size)))
 
     async def settle(self, rows: Iterable[Row]) -> None:
         """Marks rows as sent."""
@@ -145,12 +146,13 @@ class BareLoop:
         return target
 
 
-async def run(database_url: str, kafka: str, *, until_empty: bool) -> None:
+async def run(database_url: str, kafka: str, batch_size: int, *, until_empty: bool) -> None:
     """Connects, and runs the loop."""
     async with AIOKafkaProducer(
         bootstrap_servers=kafka, acks="all", enable_idempotence=True, linger_ms=0, max_batch_size=BATCH_BYTES
     ) as producer:
-        await BareLoop(Database(database_url), Database(database_url), producer).run(until_empty=until_empty)
+        reader, settler = Database(database_url, batch_size), Database(database_url, batch_size)
+        await BareLoop(reader, settler, producer).run(until_empty=until_empty)
 
 
 def main() -> None:
@@ -158,9 +160,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.bare_loop", description=__doc__)
     parser.add_argument("--database-url", required=True)
     parser.add_argument("--kafka", required=True, metavar="HOST:PORT")
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="rows [default: %(default)s]")
     parser.add_argument("--until-empty", action="store_true", help="end when everything is sent and settled")
     arguments = parser.parse_args()
-    asyncio.run(run(arguments.database_url, arguments.kafka, until_empty=arguments.until_empty))
+    asyncio.run(run(arguments.database_url, arguments.kafka, arguments.batch_size, until_empty=arguments.until_empty))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """How fast a program drains a backlog."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.backlog import fill, make_events, migrated_database
-from bench.program import Program, Usage
+from bench.backlog import PAYLOAD, WrittenEvent, fill, make_events, migrated_database, scalar
+from bench.program import Process, Program, Usage
 from bench.topic import Delivery, compare, count_messages, create_topic, read_topic
 from tests.servers.kafka import Kafka
 from tests.servers.sql import SqlServer
@@ -47,33 +48,43 @@ def measure_start(program: Program, server: SqlServer, kafka: Kafka, log: Path) 
 
 
 def measure_drain(
-    program: Program, server: SqlServer, kafka: Kafka, log: Path, *, events: int, aggregates: int
+    program: Program,
+    server: SqlServer,
+    kafka: Kafka,
+    log: Path,
+    *,
+    events: int,
+    aggregates: int,
+    payload: int = PAYLOAD,
+) -> Drain:
+    """Writes a backlog into a database of its own, and has the program drain it. Raises RuntimeError when it fails."""
+    with migrated_database(server) as database:
+        return drain_in(database, program, server, kafka, log, make_events(events, aggregates, payload=payload))
+
+
+def drain_in(
+    database: str, program: Program, server: SqlServer, kafka: Kafka, log: Path, written: Sequence[WrittenEvent]
 ) -> Drain:
     """Writes a backlog, lets the program drain it, and compares the topic with what was written.
 
     While it drains, it is watched by one small request to the broker every WATCH_INTERVAL seconds; both ends of the
     drain are read afterwards, from the topic's and the rows' own timestamps. Raises RuntimeError when it fails.
     """
-    written = make_events(events, aggregates)
     topic = create_topic(kafka)
-    with migrated_database(server) as database, server.connect(database) as connection:
+    with server.connect(database) as connection:
+        low = newest_id(connection)
         fill(connection, written, topic)
         with program.start(server.url(database), kafka.bootstrap, log) as process:
-            deadline = time.monotonic() + PATIENCE
-            while count_messages(kafka, topic) < events or _unsettled(connection):
-                process.check()
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"{program.name} has not drained within {PATIENCE:.0f} s; see {log}")
-                time.sleep(WATCH_INTERVAL)
+            wait_until_drained(process, connection, kafka, topic, len(written), low)
             usage = process.stop()
-        settled_at = float(_scalar(connection, "SELECT UNIX_TIMESTAMP(MAX(updated_at)) FROM outbox_events"))
+        settled_at = last_settled_at(connection, low)
     messages = list(read_topic(kafka, topic))
     kafka.delete_topic(topic)
     first_at = min(message.appended_ms for message in messages) / 1000
     return Drain(
         database=server.name,
         program=program.name,
-        events=events,
+        events=len(written),
         seconds=settled_at - first_at,
         first_delivery_seconds=first_at - process.started_at,
         usage=usage,
@@ -81,11 +92,22 @@ def measure_drain(
     )
 
 
-def _unsettled(connection: Any) -> int:
-    return int(_scalar(connection, "SELECT COUNT(*) FROM outbox_events WHERE status <> 1"))
+def newest_id(connection: Any) -> int:
+    """0 in an empty table."""
+    return int(scalar(connection, "SELECT COALESCE(MAX(id), 0) FROM outbox_events"))
 
 
-def _scalar(connection: Any, query: str) -> Any:
-    with connection.cursor() as cursor:
-        cursor.execute(query)
-        return cursor.fetchone()[0]
+def last_settled_at(connection: Any, low: int) -> float:
+    """The database's time of the last settle of the rows behind `low`, in seconds since the epoch."""
+    return float(scalar(connection, f"SELECT UNIX_TIMESTAMP(MAX(updated_at)) FROM outbox_events WHERE id > {low}"))
+
+
+def wait_until_drained(process: Process, connection: Any, kafka: Kafka, topic: str, events: int, low: int) -> None:
+    """Until `events` messages are in the topic and all rows behind `low` are settled. Raises RuntimeError."""
+    deadline = time.monotonic() + PATIENCE
+    unsettled = f"SELECT COUNT(*) FROM outbox_events WHERE id > {low} AND status <> 1"
+    while count_messages(kafka, topic) < events or scalar(connection, unsettled):
+        process.check()
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{process} has not drained within {PATIENCE:.0f} s")
+        time.sleep(WATCH_INTERVAL)

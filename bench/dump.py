@@ -22,7 +22,7 @@ from rich.table import Table
 
 from bench.backlog import INSERT, fill, make_events, migrated_database
 from bench.program import Outboxd
-from bench.quick import DATABASES
+from bench.servers import DATABASES
 from bench.topic import count_messages, create_topic
 from outboxd.model import TableNames
 from outboxd.store.engine import SESSION
@@ -36,8 +36,6 @@ CHUNK: Final = 1000
 """Rows that one settle marks, as the daemon does."""
 FILL: Final = 10_000
 """Rows that one INSERT ... SELECT writes."""
-MEMORY: Final = "--innodb-buffer-pool-size=1G"
-"""The table fits: what is measured is the reads, not the disk. (The default is 128 MiB.)"""
 BACKLOG: Final = 10_000
 BATCH: Final = 1000
 FEW: Final = 50
@@ -71,7 +69,7 @@ class Bench:
         self._server, self._name, self._kafka, self._folder = server, name, kafka, folder
         self._report = report
         self._statements = Statements(
-            TableNames(), mariadb=server.product == "mariadb", inline_bytes=65536, keep_sent=True
+            TableNames(), mariadb=server.product == "mariadb", inline_bytes=65536, keep_sent=True, may_hold=False
         )
         self._connection = self._connect()
         self.state = ""
@@ -322,7 +320,7 @@ def main() -> int:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="outboxd-bench-")))
             kafka = stack.enter_context(Kafka())
             for name in arguments.databases:
-                with DATABASES[name](MEMORY) as server:
+                with DATABASES[name]() as server:
                     console.print(f"{server.name} {server.version}")
                     measure(server, kafka, folder, arguments.rows, report)
     except UnavailableError as reason:

@@ -1,18 +1,20 @@
 """How long an event takes from its COMMIT to a consumer."""
 
-import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
-from typing import Any, Final
+from typing import Final
 
-from bench.backlog import INSERT, WrittenEvent, make_events, migrated_database
+from confluent_kafka import KafkaError, Producer
+
+from bench.backlog import make_events, migrated_database
 from bench.program import Outboxd
-from bench.topic import consumer_of, create_topic, parse
+from bench.topic import PARTITIONS, consumer_of, create_topic, parse
+from bench.writer import Writer, steady
 from tests.servers.kafka import Kafka
 from tests.servers.sql import SqlServer
 
@@ -44,11 +46,14 @@ class Arrivals:
         """Event id to the time by `time.monotonic`."""
         self._kafka = kafka
         self._topic = topic
+        self._ready = threading.Event()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._consume, daemon=True)
 
     def __enter__(self) -> dict[str, float]:
         self._thread.start()
+        if not self._ready.wait(PATIENCE):
+            raise RuntimeError(f"the consumer has not begun to read {self._topic}")
         return self.times
 
     def __exit__(self, *_: object) -> None:
@@ -57,35 +62,72 @@ class Arrivals:
 
     def _consume(self) -> None:
         with closing(consumer_of(self._kafka, self._topic)) as consumer:
+            ended = 0
             while not self._over.is_set():
                 message = consumer.poll(0.2)
-                if message is not None and message.error() is None:
+                if message is None:
+                    continue
+                if message.error() is None:
                     self.times.setdefault(parse(message).event_id, time.monotonic())
+                    continue
+                ended += message.error().code() == KafkaError._PARTITION_EOF
+                if ended >= PARTITIONS:  # it waits at the end of each
+                    self._ready.set()
 
 
 def measure_latency(
     program: Outboxd, server: SqlServer, kafka: Kafka, log: Path, *, per_second: int, seconds: float
 ) -> Latency:
-    """One connection commits event by event, for WARM_UP and then `seconds`. Raises RuntimeError when one is lost."""
-    warm_up = round(WARM_UP * per_second)
-    events = make_events(warm_up + round(seconds * per_second), aggregates=1000)
+    """An application writes at this rate, for WARM_UP and then `seconds`. Raises RuntimeError when an event is lost."""
     topic = create_topic(kafka)
+    load = steady(per_second, WARM_UP + seconds)
     with (
         migrated_database(server) as database,
-        server.connect(database) as connection,
         program.start_ready(server.url(database), kafka.bootstrap, log) as process,
+        Writer(server.url(database), topic, load, log.with_suffix(".json")) as writer,
         Arrivals(kafka, topic) as arrived,
     ):
-        committed = _write(connection, events, topic, per_second)
+        writer.start()
+        ledger = writer.finish()
         deadline = time.monotonic() + PATIENCE
-        while len(arrived) < len(events):
+        while len(arrived) < len(ledger.committed):
             process.check()
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{len(events) - len(arrived)} of {len(events)} events have not arrived; see {log}")
+                raise RuntimeError(f"{len(arrived)} of {len(ledger.committed)} events have arrived; see {log}")
             time.sleep(0.05)
         process.stop()
     kafka.delete_topic(topic)
-    counted = [arrived[event.event_id] - committed[event.event_id] for event in events[warm_up:]]
+    counted = [
+        arrived[event] - committed
+        for event, committed in ledger.committed.items()
+        if committed >= ledger.began + min(WARM_UP, seconds)
+    ]
+    return summarise(counted, server.name, per_second)
+
+
+def measure_floor(server: SqlServer, kafka: Kafka, *, per_second: int, seconds: float) -> Latency:
+    """The share of the broker and the consumer: a producer in the place of database and daemon."""
+    topic = create_topic(kafka)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 0, "log_level": 0})
+    sent: dict[str, float] = {}
+    with Arrivals(kafka, topic) as arrived:
+        producer.produce(topic, b"", b"", headers={"event_id": "connects"})
+        producer.flush(PATIENCE)
+        start = time.monotonic()
+        for event in make_events(round((WARM_UP + seconds) * per_second), 1000):
+            time.sleep(max(0.0, start + len(sent) / per_second - time.monotonic()))
+            sent[event.event_id] = time.monotonic()
+            producer.produce(topic, event.payload, event.aggregate_id, headers={"event_id": event.event_id})
+            producer.poll(0)
+        if producer.flush(PATIENCE):
+            raise RuntimeError("the broker has not taken everything")
+        deadline = time.monotonic() + PATIENCE
+        while len(arrived) <= len(sent):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{len(arrived)} of {len(sent) + 1} messages have arrived")
+            time.sleep(0.05)
+    kafka.delete_topic(topic)
+    counted = [arrived[event] - at for event, at in sent.items() if at >= start + min(WARM_UP, seconds)]
     return summarise(counted, server.name, per_second)
 
 
@@ -101,26 +143,3 @@ def summarise(latencies: Sequence[float], database: str, per_second: int) -> Lat
         percentiles[98],
         max(latencies),
     )
-
-
-def _write(connection: Any, events: Sequence[WrittenEvent], topic: str, per_second: int) -> dict[str, float]:
-    """Commits the events one by one. Returns when each COMMIT was answered."""
-    committed = {}
-    with connection.cursor() as cursor:
-        for event, due in zip(events, _schedule(per_second), strict=False):
-            time.sleep(max(0.0, due - time.monotonic()))
-            cursor.execute("START TRANSACTION")
-            cursor.execute(INSERT, event.row(topic))
-            cursor.execute("COMMIT")
-            committed[event.event_id] = time.monotonic()
-    return committed
-
-
-def _schedule(per_second: int) -> Iterator[float]:
-    """Times by `time.monotonic`, irregular, so that they are not in step with the polls."""
-    chance = random.Random(1)
-    start = time.monotonic()
-    number = 0
-    while True:
-        yield start + (number + chance.random()) / per_second
-        number += 1

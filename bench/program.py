@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol, Self
 
 import httpx
 
+from bench.bare_loop import BATCH_SIZE
 from tests.servers.server import free_port
 
 TIMEOUT: Final = 60.0
@@ -26,16 +27,36 @@ class Usage(NamedTuple):
     peak_rss: int
 
 
+def cpu_seconds(pid: int) -> float:
+    """The CPU that a running process has used in all its threads, to a hundredth of a second."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Process:
     """A child whose resources are accounted for. As a context manager it does not outlive the block."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
+        self._command = command
         self._log = log
         self._peak_rss = 0
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OUTBOXD_")}
         self.started_at = time.time()
         with log.open("wb") as out:
             self._process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+
+    def __str__(self) -> str:
+        return f"{' '.join(self._command[2:4])} (its output: {self._log})"
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What it has used so far."""
+        return cpu_seconds(self.pid)
 
     def check(self) -> None:
         """Notes its memory. Raises RuntimeError with the end of its output when it no longer runs."""
@@ -106,6 +127,7 @@ class Program(Protocol):
 class BareLoop:
     """`bench/bare_loop.py`."""
 
+    batch_size: int = BATCH_SIZE
     name: str = "bare loop"
 
     def start(self, database_url: str, kafka: str, log: Path) -> Process:
@@ -117,9 +139,9 @@ class BareLoop:
         with Process([*self._command(database_url, kafka), "--until-empty"], log) as process:
             return process.wait()
 
-    @staticmethod
-    def _command(database_url: str, kafka: str) -> list[str]:
-        return [sys.executable, "-m", "bench.bare_loop", "--database-url", database_url, "--kafka", kafka]
+    def _command(self, database_url: str, kafka: str) -> list[str]:
+        command = [sys.executable, "-m", "bench.bare_loop", "--database-url", database_url, "--kafka", kafka]
+        return [*command, "--batch-size", str(self.batch_size)]
 
 
 @dataclass(frozen=True)

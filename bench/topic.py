@@ -1,17 +1,21 @@
 """What a consumer finds in the topic, compared with what was written."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import lru_cache
 from itertools import count
 from typing import Any, Final, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from bench.backlog import WrittenEvent
 from tests.servers.kafka import Kafka
 
 PARTITIONS: Final = 6
+PATIENCE: Final = 10.0
+"""Seconds until a topic that nobody leads has failed."""
 
 _serial = count(1)
 
@@ -49,8 +53,21 @@ def create_topic(kafka: Kafka) -> str:
 def count_messages(kafka: Kafka, topic: str) -> int:
     """How many messages are in the topic: one cheap request."""
     ends = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in range(PARTITIONS)}
-    admin = kafka.admin()  # without a name it would be gone before the answer
-    return sum(answer.result(30).offset for answer in admin.list_offsets(ends).values())
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return sum(answer.result(30).offset for answer in _admin(kafka).list_offsets(ends).values())
+        except KafkaException as error:
+            # The broker tells of a new topic a moment before it leads its partitions.
+            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
+
+
+@lru_cache(maxsize=1)
+def _admin(kafka: Kafka) -> AdminClient:
+    """One that is kept: to connect costs more than the request."""
+    return kafka.admin()
 
 
 def consumer_of(kafka: Kafka, topic: str) -> Consumer:

@@ -1,7 +1,80 @@
-"""The ruler itself counts rightly."""
+"""The ruler itself: it runs, it counts rightly, and it says when a target is missed."""
 
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench.__main__ import make
 from bench.backlog import make_events
-from bench.topic import Message, compare
+from bench.document import DOCUMENT, KEPT, MISSING, PLACE, fill_in, parts_of
+from bench.drain import Drain
+from bench.latency import Latency, summarise
+from bench.measurements import contest, crash, drain, idle, latency, start, sustained, writers
+from bench.measurements.contest import Contest, Drained
+from bench.measurements.sustained import Step, limit_of, search
+from bench.program import Usage
+from bench.registry import MEASUREMENTS
+from bench.result import Result
+from bench.scene import Scene
+from bench.tables import show, targets
+from bench.targets import TUNED, verdicts
+from bench.topic import Delivery, Message, compare
+from bench.writer import PER_SECOND, SINGLE, steady
+from tests.servers.kafka import Kafka
+from tests.servers.mariadb import MariaDB
+
+RIGHT = Delivery(10, 0, 0, 0, 0)
+
+
+def drained(program: str, *rates: float, variant: str = "", cpu: float = 10.0) -> Drained:
+    return Drained(variant, program, 10, list(rates), cpu, 80 * 10**6, 0.5, [])
+
+
+def result_of(figures: dict[str, Any]) -> Result:
+    """A result that has these figures on MySQL."""
+    result = Result("2026-01-01T00:00:00+00:00", {"cpus": "2"}, [], 1.0, 3, 1000)
+    for name, figure in figures.items():
+        result.add(MEASUREMENTS[name], "MySQL", figure)
+    return result
+
+
+def good_figures() -> dict[str, Any]:
+    """Figures that reach their targets."""
+    quick = Latency("MySQL", 100, 50, 0.003, 0.004, 0.005, 0.006)
+    return {
+        "drain": Contest([drained("bare loop", 100, 120), drained("outboxd", 100, 102), drained(TUNED, 60)]),
+        "latency": latency.Latencies([latency.Line("outboxd", latency.DOORBELL, quick)], ""),
+        "idle": idle.Idles([idle.Idle("outboxd", idle.POLLING, 10, 22, {"daemon": 0.01}, 80)], "no bell"),
+        "start": start.Starts([start.Start("outboxd", [0.8, 0.9, 1.2])]),
+        "crash": crash.Crashes([crash.Crash("outboxd", 10, 3, 15.0, RIGHT._replace(duplicates=2))]),
+        "writers": writers.Writers(
+            500, [writers.Written(writers.WITHOUT, [100], [1], [2]), writers.Written(writers.WITH, [96], [1], [2])]
+        ),
+    }
+
+
+def test_a_small_run_delivers_everything_and_is_written_down(kafka: Kafka, mariadb: MariaDB, tmp_path: Path) -> None:
+    """With both programs and a writer, as their own processes."""
+    scene = Scene(mariadb, kafka, tmp_path, scale=0.01, rounds=1, peers=False, sustained=400)
+    console = Console(record=True, width=160, file=io.StringIO())
+    make(["drain", "writers"], scene, result_of({}), tmp_path / "result.json", console)
+    result = Result.load(tmp_path / "result.json")
+    assert not result.failures
+    found: Contest = result.get("drain", "MariaDB")
+    assert {one.program for one in found.drained} == {"bare loop", "outboxd"}
+    for one in found.drained:
+        assert one.events == 500
+        assert one.rate > 0
+        assert not one.flaws
+    written: writers.Writers = result.get("writers", "MariaDB")
+    assert [way.way for way in written.ways] == [writers.WITHOUT, writers.WITH]
+    assert all(way.rates[0] > 0 for way in written.ways)
+    show(result, console)
+    assert "bare loop" in console.export_text()
 
 
 def test_what_went_wrong_on_the_way_is_counted() -> None:
@@ -13,3 +86,141 @@ def test_what_went_wrong_on_the_way_is_counted() -> None:
     assert compare([*right, right[5]], written).duplicates == 1
     assert compare([right[1], right[0], *right[2:]], written).out_of_order == 1
     assert compare([*right, Message("stranger", "key", 0)], written).foreign == 1
+
+
+@pytest.mark.parametrize("size", [250, 1000, 10_000, 100_000])
+def test_payloads_are_as_large_as_asked_for(size: int) -> None:
+    for event in make_events(5, 1, payload=size):
+        assert len(event.payload) == pytest.approx(size, rel=0.1)
+
+
+def test_percentiles() -> None:
+    found = summarise([number / 1000 for number in range(101)], "MySQL", 50)
+    assert (found.p50, found.p95, found.p99, found.max) == pytest.approx((0.050, 0.095, 0.099, 0.100))
+
+
+@pytest.mark.parametrize("capacity", [300, 900, 4000, 4001, 17_000, 60_000])
+def test_the_search_finds_what_a_system_can_do(capacity: int) -> None:
+    asked: list[int] = []
+
+    def holds(rate: int) -> bool:
+        asked.append(rate)
+        return rate <= capacity
+
+    found = search(holds, start=4000, steps=20)
+    assert capacity * 0.85 <= found <= capacity
+    assert len(asked) == len(set(asked)) <= 12
+
+
+def test_the_search_ends_when_nothing_holds_and_when_its_steps_are_used_up() -> None:
+    assert search(lambda _: False, start=4000, steps=9) == 0
+    assert search(lambda _: True, start=1000, steps=4) == 8000
+
+
+@pytest.mark.parametrize(
+    ("step", "holds", "kept_up"),
+    [
+        (Step(1000, 990, 0.02, 0.03), True, True),
+        (Step(1000, 900, 0.02, 0.03), False, True),
+        (Step(1000, 990, 0.05, 0.8), False, False),
+        (Step(1000, 990, 2.0, 3.0), False, False),
+    ],
+    ids=["flat", "the writers are too slow", "it piles up", "it was old from the beginning"],
+)
+def test_when_a_rate_holds(step: Step, holds: bool, kept_up: bool) -> None:
+    assert (step.holds, step.kept_up) == (holds, kept_up)
+
+
+def test_who_is_the_limit() -> None:
+    held = Step(1000, 1000, 0.01, 0.01)
+    assert limit_of(1000, [held]) == "not found"
+    assert limit_of(1000, [held, Step(2000, 2000, 0.1, 2.0)]) == "outboxd"
+    assert limit_of(1000, [held, Step(4000, 4000, 0.1, 2.0), Step(2000, 1500, 0.01, 0.01)]) == "writers or database"
+
+
+@pytest.mark.parametrize("rate", [1, 50, 500, 5000, 20_000])
+def test_a_steady_load_has_as_many_events_as_its_rate_and_not_too_many_transactions(rate: int) -> None:
+    load = steady(rate, 10)
+    assert load.events == rate * 10
+    assert rate / load.rows <= (SINGLE if rate <= SINGLE else PER_SECOND)
+    assert (load.rows == 1) == (rate <= SINGLE)
+
+
+def test_rounds_take_turns(tmp_path: Path) -> None:
+    """Who was first in a round is last in the next."""
+    order: list[str] = []
+
+    def turn(program: str) -> Callable[[], Drain]:
+        def drain_once() -> Drain:
+            order.append(program)
+            return Drain("MySQL", program, 1000, 1.0 + order.count(program), 0.1, Usage(0.5, 100), RIGHT)
+
+        return drain_once
+
+    scene = Scene(None, None, tmp_path, tell=lambda _: None, starts={"a": Usage(0.1, 50)})  # type: ignore[arg-type]
+    held = contest.hold(scene, {("", "a"): turn("a"), ("", "b"): turn("b")}, rounds=3)
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    one = held.of("a")
+    assert one is not None
+    assert one.rates == pytest.approx([500, 1000 / 3, 250])
+    assert one.cpu_us_per_event == pytest.approx(400)
+    assert held.ratio("b", to="a") == pytest.approx(1)
+    assert held.ratio("c") is None
+
+
+def test_a_drain_with_flaws_shows_them() -> None:
+    lost = Drain("MySQL", "outboxd", 10, 1.0, 0.1, Usage(0.5, 100), RIGHT._replace(missing=1))
+    assert "missing=1" in contest.summarise("", [lost], {}).flaws[0]
+
+
+def test_targets_are_judged() -> None:
+    judged = {(one.target, one.wanted): one for one in verdicts(result_of(good_figures()))}
+    assert [one.measured for one in judged.values() if one.reached is False] == []
+    assert sum(one.reached is True for one in judged.values()) == 9
+    assert judged["drain", "at least 0.85 of the bare loop"].measured == "0.92"
+    bad = good_figures() | {
+        "drain": Contest([drained("bare loop", 100), drained("outboxd", 50, cpu=20), drained(TUNED, 60)]),
+        "crash": crash.Crashes([crash.Crash("outboxd", 10, 3, 15.0, RIGHT._replace(missing=1))]),
+        "start": start.Starts([start.Start("outboxd", [1.1])]),
+    }
+    missed = {one.target for one in verdicts(result_of(bad)) if one.reached is False}
+    assert missed == {
+        "drain",
+        "CPU of the daemon per event",
+        "duplicates after kill -9 amid 100,000",
+        "start to first delivery",
+    }
+    assert "**no**" in targets(result_of(bad)).markdown()
+
+
+def test_a_result_survives_its_file(tmp_path: Path) -> None:
+    figures = good_figures() | {"sustained": sustained.Sustained(1000, "outboxd", [Step(1, 1.0, 0.1, 0.2)], [])}
+    result = result_of(figures)
+    result.fail(drain.MEASUREMENT, "MariaDB", "RuntimeError: it did not end")
+    result.save(tmp_path / "result.json")
+    read = Result.load(tmp_path / "result.json")
+    assert {name: read.get(name, "MySQL") for name in figures} == figures
+    assert parts_of(read) == parts_of(result)
+    assert "FAILED: RuntimeError: it did not end" in parts_of(result)["drain"]
+
+
+def test_the_document_is_filled_in() -> None:
+    text = "before\n<!-- figures: a -->\nold\n<!-- end -->\nbetween\n<!-- figures: b -->\n<!-- end -->\n"
+    filled = fill_in(text, {"a": "| new |\n"})
+    assert filled == (
+        "before\n<!-- figures: a -->\n\n| new |\n\n<!-- end -->\nbetween\n"
+        f"<!-- figures: b -->\n\n{MISSING}\n<!-- end -->\n"
+    )
+    assert fill_in(filled, {"a": "| new |\n"}) == filled
+    with pytest.raises(ValueError, match="no place for c"):
+        fill_in(text, {"c": ""})
+
+
+def test_every_measurement_has_its_place_in_the_document() -> None:
+    assert {found[2] for found in PLACE.finditer(DOCUMENT.read_text())} == {*MEASUREMENTS, "targets", "machine"}
+
+
+def test_the_document_says_what_was_measured() -> None:
+    """No figure is typed by hand: it is rewritten by `python -m bench.document docs/benchmarks/result.json`."""
+    text = DOCUMENT.read_text()
+    assert fill_in(text, parts_of(Result.load(KEPT))) == text

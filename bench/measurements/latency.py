@@ -1,0 +1,109 @@
+"""From COMMIT to the consumer, at several rates: with polling, with the doorbell, and by the peers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.contenders import peers
+from bench.latency import Latency, measure_floor, measure_latency
+from bench.measurements import sustained
+from bench.measurements.measurement import Measurement, milliseconds, thousands
+from bench.scene import BELL, Scene
+
+RATES: Final = (1, 50, 500, 5000)
+PEER_RATES: Final = (50, 500)
+SECONDS: Final = 6.0
+SECONDS_AT_ONE: Final = 15.0
+"""At one event a second: the fewer there are, the longer it takes to have some."""
+POLLING, DOORBELL = "polling", "doorbell"
+FLOOR: Final = "Kafka alone"
+"""A producer in the place of database and daemon: nobody is faster."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One way at one rate."""
+
+    program: str
+    way: str
+    latency: Latency
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """All lines. `bell`: why the doorbell was left out, or empty."""
+
+    lines: list[Line]
+    bell: str
+
+    def of(self, program: str, way: str, per_second: int) -> Latency | None:
+        """One line."""
+        wanted = (program, way, per_second)
+        return next(
+            (one.latency for one in self.lines if (one.program, one.way, one.latency.per_second) == wanted), None
+        )
+
+
+def measure(scene: Scene) -> Latencies:
+    """Rate by rate, one way after the other."""
+    lines: list[Line] = []
+    ways = {POLLING: scene.outboxd()}
+    if scene.bell:
+        scene.tell(f"NOT MEASURED with the doorbell: {scene.bell}")
+    else:
+        ways[DOORBELL] = scene.outboxd(BELL)
+    half = sustained.half(scene)
+    for rate in sorted({*RATES, *([half] if half else [])}):
+        for way, program in ways.items():
+            done = measure_latency(
+                program, scene.server, scene.kafka, scene.log(way), per_second=rate, seconds=seconds(scene, rate)
+            )
+            _note(scene, lines, Line(program.name, way, done))
+    for rate in PEER_RATES:
+        floor = measure_floor(scene.server, scene.kafka, per_second=rate, seconds=seconds(scene, rate))
+        _note(scene, lines, Line(FLOOR, "", floor))
+    for peer in peers(scene, tuned=[True]):
+        for rate in PEER_RATES:
+            _note(scene, lines, Line(peer.name, "", peer.latency(rate, seconds(scene, rate))))
+    return Latencies(lines, scene.bell)
+
+
+def seconds(scene: Scene, rate: int) -> float:
+    """How long a rate is measured."""
+    return scene.seconds(SECONDS_AT_ONE if rate == 1 else SECONDS, least=3.0 if rate == 1 else 1.0)
+
+
+def _note(scene: Scene, lines: list[Line], line: Line) -> None:
+    lines.append(line)
+    scene.tell(
+        f"{line.program} {line.way}, {line.latency.per_second:,}/s: "
+        f"p50 {milliseconds(line.latency.p50)}, p99 {milliseconds(line.latency.p99)}"
+    )
+
+
+def rows(figures: Latencies) -> Sequence[Sequence[str]]:
+    """For a table."""
+    lines = [
+        (
+            line.program,
+            line.way,
+            thousands(line.latency.per_second),
+            thousands(line.latency.events),
+            *map(milliseconds, (line.latency.p50, line.latency.p95, line.latency.p99, line.latency.max)),
+        )
+        for line in figures.lines
+    ]
+    if figures.bell:
+        lines.append(("outboxd", DOORBELL, "", f"not measured: {figures.bell}", "", "", "", ""))
+    return lines
+
+
+MEASUREMENT: Final = Measurement(
+    "latency",
+    "From COMMIT to the consumer",
+    170,
+    Latencies,
+    measure,
+    ("program", "", "events/s", "events", "p50", "p95", "p99", "max"),
+    rows,
+)

@@ -1,0 +1,37 @@
+"""The table of measurements, in the order in which they are made."""
+
+from typing import Any, Final
+
+from bench.measurements import (
+    aggregates,
+    cost,
+    crash,
+    drain,
+    idle,
+    latency,
+    payloads,
+    replicas,
+    sent_rows,
+    start,
+    sustained,
+    writers,
+)
+from bench.measurements.measurement import Measurement
+
+MEASUREMENTS: Final[dict[str, Measurement[Any]]] = {
+    measurement.name: measurement
+    for measurement in (
+        drain.MEASUREMENT,
+        payloads.MEASUREMENT,
+        aggregates.MEASUREMENT,
+        sent_rows.MEASUREMENT,
+        replicas.MEASUREMENT,
+        sustained.MEASUREMENT,
+        latency.MEASUREMENT,
+        writers.MEASUREMENT,
+        cost.MEASUREMENT,
+        idle.MEASUREMENT,
+        start.MEASUREMENT,
+        crash.MEASUREMENT,
+    )
+}
