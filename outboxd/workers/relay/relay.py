@@ -13,6 +13,7 @@ from outboxd.model import Event, Status
 from outboxd.ports import Report, TopicFilter
 from outboxd.settlement import Plan, plan
 from outboxd.telemetry.metrics import LATENCY_SAMPLES, Metrics
+from outboxd.workers.bell import Bell
 from outboxd.workers.relay.batch import Batch
 from outboxd.workers.relay.pauses import Pauses
 from outboxd.workers.relay.reader import BatchReader, Reading
@@ -53,11 +54,12 @@ class Relay:
 
     name = "relay"
 
-    def __init__(self, reading: Reading, limits: Limits, metrics: Metrics, source: str) -> None:
+    def __init__(self, reading: Reading, limits: Limits, metrics: Metrics, source: str, bell: Bell) -> None:
         self._reader = BatchReader(reading)
         self._ = reading
         self._limits = limits
         self._metrics = metrics
+        self._bell = bell
         self._log = log.bind(source=source)
         self.pauses = Pauses(metrics, self._log)
         self._in_flight: dict[asyncio.Task[None], Batch] = {}
@@ -96,7 +98,13 @@ class Relay:
         took = asyncio.get_running_loop().time() - now
         slow = started < self._limits.batch_size and took > SLOW_READ + SLOW_EVENT * started
         rest = min(MOST_REST, took * REST_AFTER_SLOW) if slow else 0.0
-        return rest if started else max(rest, self._limits.poll_interval)
+        return rest if started else max(rest, self._pause())
+
+    def _pause(self) -> float:
+        """Until the next look. A topic that is paused is probed in time."""
+        if any(self.pauses.open_circuits()):
+            return self._limits.poll_interval
+        return self._bell.pause(self._limits.poll_interval)
 
     async def _start(self) -> int:
         """Starts the next batch, of one event only where it probes; returns of how many events it is."""
