@@ -70,7 +70,14 @@ async def open_source(
         options=connect_options(settings.database),
     )
     ports = Ports(
-        store.reader, store.settler, store.leases, store.upkeep, store.sampler, build_sink(), doorbell_of(settings)
+        store.reader,
+        store.settler,
+        store.leases,
+        store.lookout,
+        store.upkeep,
+        store.sampler,
+        build_sink(),
+        doorbell_of(settings),
     )
     return Source(name, Crew(name, ports, terms(settings, instance_name), metrics, pulse, guards=guards), store)
 

@@ -217,6 +217,8 @@ class LeaseView(NamedTuple):
     """The lanes that the asking instance owns."""
     next_expiry: float | None
     """Seconds until the first of the other instances' leases ends, by the database's clock."""
+    expired: bool
+    """There are instances whose lease has ended."""
 
 
 class LeaseStore(Protocol):
@@ -243,6 +245,26 @@ class LeaseStore(Protocol):
 
     async def deregister(self, instance: str) -> None:
         """Frees all lanes of the instance and deletes its row, in one transaction."""
+
+
+class Sighting(NamedTuple):
+    """What there is to do in some lanes."""
+
+    new: bool
+    """There are events to deliver."""
+    due: bool
+    """There are due retries."""
+    held: bool
+    """There are events held behind a dead letter."""
+    failed: bool
+    """There are rows in error."""
+
+
+class Lookout(Protocol):
+    """Asks several questions at once, so that an idle daemon costs little."""
+
+    async def look(self, lanes: Sequence[int]) -> Sighting:
+        """What there is to do in these lanes, which are at least one."""
 
 
 class DueEvent(NamedTuple):

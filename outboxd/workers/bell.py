@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from outboxd.telemetry.metrics import Metrics
+from outboxd.workers.rounds import Rounds
 
 log = structlog.get_logger(__name__)
 
@@ -15,33 +16,72 @@ IDLE: Final = 1.0
 
 ECHO: Final = 0.002
 ECHO_FACTOR: Final = 3
-"""A commit may be heard of before its rows can be read. So behind a bell the relay looks again after `ECHO` seconds,
-then when so many times as long has passed, up to IDLE."""
+"""A commit may be heard of before its rows can be read. So behind a ring the relay looks again after `ECHO` seconds,
+then each time that so many times as much has passed, up to IDLE."""
+
+DEAF: Final = 3
+"""So many times in a row something was found that no ring told of: such a bell is not waited for."""
 
 
 class Bell:
     """See `ports.Bell`. It decides nothing: a ring that is lost, or one too many, costs a look."""
 
-    def __init__(self, metrics: Metrics, source: str) -> None:
+    def __init__(self, rounds: Rounds, metrics: Metrics, source: str) -> None:
+        self._rounds = rounds
         self._metrics = metrics
         self._log = log.bind(source=source)
         self._hung = False
+        self._missed = 0
         self._reason: str | None = None
         self._rang_at = float("-inf")
+        self._stirred = True
         self.wake: Callable[[], None] = lambda: None
         """Ends the relay's rest."""
 
+    # --- what the relay asks
+
+    @property
+    def _trusted(self) -> bool:
+        return self._hung and self._missed < DEAF
+
+    async def nothing_new(self) -> bool:
+        """Whether there is nothing to read: the bell is silent, nobody has stirred, and a look has found nothing."""
+        stirred, self._stirred = self._stirred, False
+        if stirred or not self._trusted or self._since() < IDLE:
+            return False
+        if not (await self._rounds.look(IDLE)).new:
+            return True
+        self._missed += 1
+        if self._missed == DEAF:
+            self._metrics.doorbell_connected(False)
+            self._log.warning(
+                "doorbell.deaf",
+                reason="events were written of which the binary log did not tell; see binlog_ignore_db, binlog_do_db "
+                "and sql_log_bin",
+            )
+        return False
+
     def pause(self, poll_interval: float) -> float:
         """Seconds until the relay looks again of its own accord, having found nothing."""
-        if not self._hung:
+        if not self._trusted:
             return poll_interval
-        since = asyncio.get_running_loop().time() - self._rang_at
-        return min(max(IDLE, poll_interval), max(ECHO, since * (ECHO_FACTOR - 1)))
+        idle = max(IDLE, poll_interval)
+        echo = max(ECHO, self._since() * (ECHO_FACTOR - 1))
+        return echo if echo < idle else self._rounds.rest(idle)
+
+    def _since(self) -> float:
+        return asyncio.get_running_loop().time() - self._rang_at
+
+    # --- what it is told
+
+    def stir(self) -> None:
+        """There may be something to read, for another reason than a write."""
+        self._stirred = True
+        self.wake()
 
     def hung(self, row_format: str) -> None:
         """It will ring from now on."""
         self._hung, self._reason = True, None
-        self._metrics.doorbell_connected(True)
         if row_format == "ROW":
             self._log.info("doorbell.ringing")
         else:
@@ -49,21 +89,25 @@ class Bell:
                 "doorbell.ringing",
                 reason=f"binlog_format is {row_format}: every statement rings; write binlog_format = ROW to the server",
             )
-        self._look()
+        self._heard()
 
     def ring(self) -> None:
         """Events were written."""
         self._metrics.doorbell_rang()
-        self._look()
+        self._heard()
 
     def lost(self, reason: str) -> None:
         """It rings no more, until it is hung again."""
-        if self._hung or self._reason is None:
+        if reason != self._reason:
             self._log.warning("doorbell.lost", reason=reason)
         self._hung, self._reason = False, reason
         self._metrics.doorbell_connected(False)
-        self.wake()
+        self.stir()
 
-    def _look(self) -> None:
+    def _heard(self) -> None:
+        if self._missed >= DEAF:
+            self._log.info("doorbell.ringing")
+        self._missed = 0
         self._rang_at = asyncio.get_running_loop().time()
-        self.wake()
+        self._metrics.doorbell_connected(True)
+        self.stir()

@@ -56,7 +56,7 @@ class Stream:
         return Sieve(stream._rfile.read, schema, table)
 
     def _connect(self, **arguments: Any) -> Any:
-        """One connection for the stream, and one beside it. The library would dial again; that is the doorbell's task."""
+        """One connection for the stream, and one beside it. The library would dial again, which is not for it to do."""
         if self._closed or len(self._connections) == 2:
             raise ConnectionAbortedError("the server has ended the replication stream")
         borrowed = self._engine.raw_connection()

@@ -86,6 +86,8 @@ class Relay:
         if not self._room():
             # The end of any batch wakes the loop.
             return 1.0
+        if not any(self.pauses.open_circuits()) and await self._bell.nothing_new():
+            return self._pause()
         try:
             started = await self._probe_topic(now) or await self._start()
             if not started and self.pauses.cause is not None:
