@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Collection
+from decimal import Decimal
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
@@ -115,11 +116,12 @@ class MySqlLeaseStore:
 
         def work(connection: Connection) -> LeaseView:
             rows = connection.exec_driver_sql(statement, (instance,)).fetchall()
-            left = {member: rest for member, rest, *_ in rows if member is not None}
+            left = {row[0]: int(row[1]) for row in rows if row[0] is not None}
             others = [rest for member, rest in left.items() if member != instance and rest > 0]
             return LeaseView(
                 tuple(sorted(member for member, rest in left.items() if rest > 0)),
-                tuple(sorted(Grant(*grant) for member, _, *grant in rows if member is None)),
+                # MariaDB makes decimals of numbers that stand below a NULL.
+                tuple(sorted(_grant(*row[2:]) for row in rows if row[0] is None)),
                 min(others) / 1_000_000 if others else None,
                 expired=any(rest <= 0 for rest in left.values()),
             )
@@ -135,3 +137,7 @@ class MySqlLeaseStore:
             changed_rows(connection, f"DELETE FROM {self._instances} WHERE id = %s", (instance,))
 
         await self._session.transaction(work)
+
+
+def _grant(lane: int | Decimal, deaths: int | Decimal, alone_id: int | Decimal | None) -> Grant:
+    return Grant(int(lane), int(deaths), None if alone_id is None else int(alone_id))
