@@ -57,13 +57,15 @@ class Stream:
 
     def _connect(self, **arguments: Any) -> Any:
         """One connection for the stream, and one beside it. The library would dial again, which is not for it to do."""
-        if self._closed or len(self._connections) == 2:
+        if len(self._connections) == 2:
             raise ConnectionAbortedError("the server has ended the replication stream")
         borrowed = self._engine.raw_connection()
         connection: Any = borrowed.driver_connection
         borrowed.detach()
         connection.cursorclass = arguments.get("cursorclass", connection.cursorclass)
         self._connections.append(connection)
+        if self._closed:
+            raise ConnectionAbortedError("interrupted")
         return connection
 
     def interrupt(self) -> None:
