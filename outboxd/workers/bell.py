@@ -19,6 +19,9 @@ ECHO_FACTOR: Final = 3
 """A commit may be heard of before its rows can be read. So behind a ring the relay looks again after `ECHO` seconds,
 then each time that so many times as much has passed, up to IDLE."""
 
+ANSWERED: Final = 0.02
+"""What is found answers the ring, so the look behind it, for the commits of the same moment, has so many seconds."""
+
 DEAF: Final = 3
 """So many times in a row something was found that no ring told of: such a bell is not waited for."""
 
@@ -41,13 +44,14 @@ class Bell:
     # --- what the relay asks
 
     @property
-    def _trusted(self) -> bool:
+    def trusted(self) -> bool:
+        """Whether it is enough to look when it rings, and once in a while."""
         return self._hung and self._missed < DEAF
 
     async def nothing_new(self) -> bool:
         """Whether there is nothing to read: the bell is silent, nobody has stirred, and a look has found nothing."""
         stirred, self._stirred = self._stirred, False
-        if stirred or not self._trusted or self._since() < IDLE:
+        if stirred or not self.trusted or self._since() < IDLE:
             return False
         if not (await self._rounds.look(IDLE)).new:
             return True
@@ -61,12 +65,12 @@ class Bell:
             )
         return False
 
-    def pause(self, poll_interval: float) -> float:
-        """Seconds until the relay looks again of its own accord, having found nothing."""
-        if not self._trusted:
+    def pause(self, poll_interval: float, *, found: bool) -> float:
+        """Seconds until the relay looks again of its own accord, having found something, and all there was, or not."""
+        if not self.trusted:
             return poll_interval
         idle = max(IDLE, poll_interval)
-        echo = max(ECHO, self._since() * (ECHO_FACTOR - 1))
+        echo = max(ANSWERED if found else ECHO, self._since() * (ECHO_FACTOR - 1))
         return echo if echo < idle else self._rounds.rest(idle)
 
     def _since(self) -> float:

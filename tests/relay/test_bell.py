@@ -60,18 +60,18 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 async def test_behind_a_ring_it_looks_again_and_again_and_then_rests(clock: Callable[[float], None]) -> None:
     """Each look is later than the last, by a factor; within a second there are few. Without a bell it polls."""
     bell = Bell(Rounds(OneLookout(), book_of(1)), cast(Metrics, NoMetrics()), "test")
-    assert bell.pause(POLL) == POLL
+    assert bell.pause(POLL, found=False) == POLL
     bell.hung("ROW")
     pauses = []
     for _ in range(12):
-        pauses.append(bell.pause(POLL))
+        pauses.append(bell.pause(POLL, found=False))
         clock(pauses[-1])
     assert pauses[0] == pytest.approx(ECHO, rel=0.5)
     assert all(1.5 * pause < later for pause, later in pairwise(pauses[:6]))
     assert sum(pauses[:6]) > IDLE / 4
     assert pauses[-3:] == pytest.approx([IDLE] * 3, abs=0.1)
     bell.lost("a reason")
-    assert bell.pause(POLL) == POLL
+    assert bell.pause(POLL, found=False) == POLL
 
 
 async def test_a_configured_interval_that_is_longer_is_kept(clock: Callable[[float], None]) -> None:
@@ -79,7 +79,7 @@ async def test_a_configured_interval_that_is_longer_is_kept(clock: Callable[[flo
     bell = Bell(Rounds(OneLookout(), book_of(1)), cast(Metrics, NoMetrics()), "test")
     bell.hung("ROW")
     clock(1000)
-    assert IDLE < bell.pause(60.0) <= 60.0
+    assert IDLE < bell.pause(60.0, found=False) <= 60.0
 
 
 async def test_a_stir_is_answered_by_a_read(clock: Callable[[float], None]) -> None:
@@ -105,12 +105,12 @@ async def test_a_bell_that_never_rings_is_not_waited_for(clock: Callable[[float]
     await bell.nothing_new()
     for _ in range(DEAF):
         clock(2 * IDLE)
-        assert bell.pause(POLL) > POLL
+        assert bell.pause(POLL, found=False) > POLL
         assert not await bell.nothing_new()
-    assert bell.pause(POLL) == POLL
+    assert bell.pause(POLL, found=False) == POLL
     bell.ring()
     clock(2 * IDLE)
-    assert bell.pause(POLL) > POLL
+    assert bell.pause(POLL, found=False) > POLL
 
 
 async def test_who_looks_at_the_same_time_shares_a_look(clock: Callable[[float], None]) -> None:

@@ -64,6 +64,8 @@ class Relay:
         self.pauses = Pauses(metrics, self._log)
         self._in_flight: dict[asyncio.Task[None], Batch] = {}
         self._bytes = 0
+        self._more = False
+        """There may be rows behind the last batch, which a limit has cut."""
         self._draining = False
         self._waiting = False
         self._changed = asyncio.Event()
@@ -87,7 +89,7 @@ class Relay:
             # The end of any batch wakes the loop.
             return 1.0
         if not any(self.pauses.open_circuits()) and await self._bell.nothing_new():
-            return self._pause()
+            return self._pause(found=False)
         try:
             started = await self._probe_topic(now) or await self._start()
             if not started and self.pauses.cause is not None:
@@ -100,13 +102,13 @@ class Relay:
         took = asyncio.get_running_loop().time() - now
         slow = started < self._limits.batch_size and took > SLOW_READ + SLOW_EVENT * started
         rest = min(MOST_REST, took * REST_AFTER_SLOW) if slow else 0.0
-        return rest if started else max(rest, self._pause())
+        return max(rest, self._pause(found=started > 0))
 
-    def _pause(self) -> float:
+    def _pause(self, *, found: bool) -> float:
         """Until the next look. A topic that is paused is probed in time."""
-        if any(self.pauses.open_circuits()):
-            return self._limits.poll_interval
-        return self._bell.pause(self._limits.poll_interval)
+        if self._bell.trusted and not (found and self._more) and not any(self.pauses.open_circuits()):
+            return self._bell.pause(self._limits.poll_interval, found=found)
+        return 0.0 if found else self._limits.poll_interval
 
     async def _start(self) -> int:
         """Starts the next batch, of one event only where it probes; returns of how many events it is."""
@@ -132,6 +134,8 @@ class Relay:
         if batch is None:
             return 0
         batch.probe = probe
+        rows = len(batch.events) + len(batch.held) + len(batch.failed)
+        self._more = batch.suspect or 2 * rows > limit or 2 * batch.bytes > budget
         self._launch(batch)
         return max(1, len(batch.events))
 
