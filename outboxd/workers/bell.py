@@ -35,6 +35,7 @@ class Bell:
         self._log = log.bind(source=source)
         self._hung = False
         self._missed = 0
+        self._unheard = False
         self._reason: str | None = None
         self._rang_at = float("-inf")
         self._stirred = True
@@ -53,20 +54,15 @@ class Bell:
         stirred, self._stirred = self._stirred, False
         if stirred or not self.trusted or self._since() < IDLE:
             return False
-        if not (await self._rounds.look(IDLE)).new:
-            return True
-        self._missed += 1
-        if self._missed == DEAF:
-            self._metrics.doorbell_connected(False)
-            self._log.warning(
-                "doorbell.deaf",
-                reason="events were written of which the binary log did not tell; see binlog_ignore_db, binlog_do_db "
-                "and sql_log_bin",
-            )
-        return False
+        # What is in flight is new, too: whether this is more than that, only a read can tell.
+        self._unheard = (await self._rounds.look(IDLE)).new
+        return not self._unheard
 
     def pause(self, poll_interval: float, *, found: bool) -> float:
         """Seconds until the relay looks again of its own accord, having found something, and all there was, or not."""
+        if found and self._unheard:
+            self._miss()
+        self._unheard = False
         if not self.trusted:
             return poll_interval
         idle = max(IDLE, poll_interval)
@@ -75,6 +71,16 @@ class Bell:
 
     def _since(self) -> float:
         return asyncio.get_running_loop().time() - self._rang_at
+
+    def _miss(self) -> None:
+        self._missed += 1
+        if self._missed == DEAF:
+            self._metrics.doorbell_connected(False)
+            self._log.warning(
+                "doorbell.deaf",
+                reason="events were written of which the binary log did not tell; see binlog_ignore_db, binlog_do_db "
+                "and sql_log_bin",
+            )
 
     # --- what it is told
 

@@ -22,8 +22,8 @@ log = structlog.get_logger(__name__)
 
 AGAIN: Final = Backoff(base=0.2, max=15.0, jitter=0.3)
 
-PACE: Final = 0.001
-"""Seconds between two rings: what comes in between is one more behind them."""
+PACE: Final = 0.003
+"""Seconds between two rings: what comes in between is one more behind them, so that batches do not become tiny."""
 
 UNCLEAR_PACE: Final = 0.05
 """The same for what may be somebody else's: such a bell must not cost more than polling."""
