@@ -8,7 +8,7 @@ COPY outboxd outboxd
 COPY migrations migrations
 RUN python -m venv /opt/outboxd \
     && /opt/outboxd/bin/python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
-    && /opt/outboxd/bin/python -m pip install --no-cache-dir "$(ls /wheels/*.whl)[compression,otlp]"
+    && /opt/outboxd/bin/python -m pip install --no-cache-dir "$(ls /wheels/*.whl)[binlog,compression,otlp]"
 
 FROM ${PYTHON_IMAGE}
 # The venv refers to the Python of the image, which is the same in both stages.

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.made
-EXTRAS := compression,demo,otlp
+EXTRAS := binlog,compression,demo,otlp
 
 # Debian keeps the module venv in a package of its own.
 INSTALL_VENV = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \

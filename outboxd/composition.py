@@ -9,7 +9,7 @@ from outboxd.config.settings import SourceSettings
 from outboxd.errors import ConfigError
 from outboxd.eventloop import Guards
 from outboxd.lifecycle import RetryPolicy
-from outboxd.ports import Sink
+from outboxd.ports import Doorbell, Sink
 from outboxd.pulse import Pulse
 from outboxd.store.engine import connect_options
 from outboxd.store.store import Store, open_store
@@ -68,8 +68,32 @@ async def open_source(
         lease_ttl=settings.lease.ttl,
         options=connect_options(settings.database),
     )
-    ports = Ports(store.reader, store.settler, store.leases, store.upkeep, store.sampler, build_sink())
+    ports = Ports(
+        store.reader,
+        store.settler,
+        store.leases,
+        store.lookout,
+        store.upkeep,
+        store.sampler,
+        build_sink(),
+        doorbell_of(settings),
+    )
     return Source(name, Crew(name, ports, terms(settings, instance_name), metrics, pulse, guards=guards), store)
+
+
+def doorbell_of(settings: SourceSettings) -> Doorbell | None:
+    """The configured doorbell. Raises ConfigError when what it needs is not installed."""
+    if settings.doorbell.kind == "none":
+        return None
+    try:
+        from outboxd.store.binlog import BinlogDoorbell  # noqa: PLC0415 - it needs an extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"doorbell.kind: it needs the package mysql-replication, {error.name} is missing; "
+            "pip install 'outboxd[binlog]', or write kind = \"none\""
+        ) from error
+    url = settings.database.url.get_secret_value()
+    return BinlogDoorbell(url, settings.tables.events, connect_options(settings.database))
 
 
 def terms(settings: SourceSettings, instance_name: str) -> Terms:

@@ -64,6 +64,29 @@ class Sink(Protocol):
 # --- the store --------------------------------------------------------------------------------------------------
 
 
+class Bell(Protocol):
+    """What a doorbell tells. Its methods are called in the event loop."""
+
+    def hung(self, row_format: str) -> None:
+        """It rings from now on; `row_format`, if it is not ROW, is what keeps it from telling writes apart."""
+
+    def ring(self) -> None:
+        """Events may have been written. They can be read now, or in a moment."""
+
+    def lost(self, reason: str) -> None:
+        """It does not ring, until it is hung again. Called for each attempt that fails."""
+
+
+class Doorbell(Protocol):
+    """Hears of new events as they are committed. It decides nothing: a ring too few costs a poll interval."""
+
+    def start(self, bell: Bell) -> None:
+        """Begins, and begins anew whenever it cannot go on."""
+
+    def stop(self) -> None:
+        """Ends it, without waiting."""
+
+
 class TopicFilter(NamedTuple):
     """Which events are asked for, by their topics."""
 
@@ -194,6 +217,8 @@ class LeaseView(NamedTuple):
     """The lanes that the asking instance owns."""
     next_expiry: float | None
     """Seconds until the first of the other instances' leases ends, by the database's clock."""
+    expired: bool
+    """There are instances whose lease has ended."""
 
 
 class LeaseStore(Protocol):
@@ -220,6 +245,26 @@ class LeaseStore(Protocol):
 
     async def deregister(self, instance: str) -> None:
         """Frees all lanes of the instance and deletes its row, in one transaction."""
+
+
+class Sighting(NamedTuple):
+    """What there is to do in some lanes."""
+
+    new: bool
+    """There are events to deliver."""
+    due: bool
+    """There are due retries."""
+    held: bool
+    """There are events held behind a dead letter."""
+    failed: bool
+    """There are rows in error."""
+
+
+class Lookout(Protocol):
+    """Asks several questions at once, so that an idle daemon costs little."""
+
+    async def look(self, lanes: Sequence[int]) -> Sighting:
+        """What there is to do in these lanes, which are at least one."""
 
 
 class DueEvent(NamedTuple):

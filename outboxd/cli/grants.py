@@ -27,7 +27,8 @@ def command(settings: Settings, user: str | None, migrate_user: str, source: str
         _echo(migrator_grants(_database(one), one.tables.names, migrating))
     click.echo("\n-- 2. after it, before `outboxd run`: a user can be granted only what is there")
     for one in sources:
-        _echo(daemon_grants(_database(one), one.tables.names, _daemon(one, user)))
+        binlog = one.doorbell.kind == "binlog"
+        _echo(daemon_grants(_database(one), one.tables.names, _daemon(one, user), binlog=binlog))
 
 
 def _database(source: SourceSettings) -> str:

@@ -187,6 +187,12 @@ class RelaySettings(Section):
             yield Contradiction("in_flight_bytes", "is less than batch_bytes; write at least as much")
 
 
+class DoorbellSettings(Section):
+    """What wakes the relay before its next poll."""
+
+    kind: Literal["none", "binlog"] = "none"
+
+
 class RetrySettings(Section):
     """Events that failed and may succeed later."""
 

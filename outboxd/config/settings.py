@@ -11,6 +11,7 @@ from outboxd.config.sections import (
     Contradiction,
     DatabaseSettings,
     DeadLettersSettings,
+    DoorbellSettings,
     LeaseSettings,
     OrderSettings,
     RecoverySettings,
@@ -53,6 +54,7 @@ class SourceSettings(Section):
     sink: SinkSettings = SinkSettings()
     kafka: KafkaSettings
     relay: RelaySettings = RelaySettings()
+    doorbell: DoorbellSettings = DoorbellSettings()
     retry: RetrySettings = RetrySettings()
     order: OrderSettings = OrderSettings()
     dead_letters: DeadLettersSettings = DeadLettersSettings()

@@ -31,9 +31,12 @@ class Account(NamedTuple):
         return f"'{self.user}'@'{self.host}'"
 
 
-def daemon_grants(database: str, names: TableNames, account: Account) -> list[str]:
-    """For `outboxd run`. The tables must exist: run `outboxd migrate` before."""
-    return _grants(
+def daemon_grants(database: str, names: TableNames, account: Account, *, binlog: bool = False) -> list[str]:
+    """For `outboxd run`, with the binary log as its doorbell or without. The tables must exist: run `outboxd migrate`
+    before."""
+    # To follow the log, and to ask where it ends (in MariaDB, BINLOG MONITOR). Neither can be granted for one database.
+    everywhere = [f"GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO {account};"] if binlog else []
+    return everywhere + _grants(
         database,
         account,
         {

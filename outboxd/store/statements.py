@@ -227,6 +227,18 @@ class Statements:
             f"UPDATE {self._by_id} SET next_attempt_at = NULL WHERE id IN ({integers(ids)}) AND status = {Status.NEW:d}"
         )
 
+    def look(self, lanes: Iterable[int]) -> str:
+        """Whether there are new events, due retries, held events, and rows in error."""
+        one = f"EXISTS (SELECT 1 FROM {self._indexed} WHERE status = "
+        condition = within(lanes)
+        each = f"lane IN ({integers(lanes)})"
+        return (
+            f"SELECT {one}{Status.NEW:d} AND {condition}), "
+            f"{one}{Status.RETRY:d} AND {each} AND (next_attempt_at IS NULL OR next_attempt_at <= NOW(6))), "
+            f"{one}{Status.RETRY:d} AND {each} AND next_attempt_at = '{HELD_UNTIL}'), "
+            f"{one}{Status.ERROR:d} AND {condition})"
+        )
+
     # --- events that are held behind a dead letter
 
     def held_lanes(self, lanes: Iterable[int]) -> str:
@@ -360,11 +372,13 @@ class Statements:
 
     # --- gauges
 
-    def count(self, status: Status, lanes: Iterable[int], limit: int) -> str:
-        """How many rows have the status, counted up to the limit; from the index alone."""
-        return (
-            f"SELECT COUNT(*) FROM (SELECT 1 FROM {self._indexed} WHERE status = {status:d} "
-            f"AND lane IN ({integers(lanes)}) LIMIT {int(limit)}) AS counted"
+    def counts(self, statuses: Iterable[Status], lanes: Iterable[int], limit: int) -> str:
+        """How many rows have each status, counted up to the limit; from the index alone."""
+        condition = within(lanes)
+        return " UNION ALL ".join(
+            f"SELECT {status:d}, COUNT(*) FROM (SELECT 1 FROM {self._indexed} WHERE status = {status:d} "
+            f"AND {condition} LIMIT {int(limit)}) AS counted"
+            for status in statuses
         )
 
     def heads(self, status: Status, lanes: Iterable[int]) -> str:

@@ -15,7 +15,7 @@ from outboxd.store.leases import MySqlLeaseStore
 from outboxd.store.servers import Server, check_server
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements
-from outboxd.store.upkeep import MySqlSampler, MySqlUpkeep
+from outboxd.store.upkeep import MySqlLookout, MySqlSampler, MySqlUpkeep
 from outboxd.store.version import require_current
 
 CLOSING: Final = 3.0
@@ -41,6 +41,8 @@ class Store:
         self.settler = MySqlSettler(self._sessions["settle"], statements, f"`{names.lanes}`")
         self.leases = MySqlLeaseStore(self._sessions["lease"], names)
         self.upkeep = MySqlUpkeep(self._sessions["upkeep"], statements, policy)
+        # On the connection that reads: while it is quiet, this keeps it from being ended for silence.
+        self.lookout = MySqlLookout(self._sessions["read"], statements)
         self.sampler = MySqlSampler(self._sessions["upkeep"], statements)
 
     async def close(self) -> None:

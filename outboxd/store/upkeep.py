@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from outboxd.model import Status
 from outboxd.order import OrderPolicy
-from outboxd.ports import Blocked, DueEvent, HeldEvent, LaneSignature, QueueSizes, StuckEvent, UnknownStatus
+from outboxd.ports import Blocked, DueEvent, HeldEvent, LaneSignature, QueueSizes, Sighting, StuckEvent, UnknownStatus
 from outboxd.store.events import changed_rows, enforce_fence, microseconds, signatures
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements
@@ -218,6 +218,23 @@ class MySqlUpkeep:
         return await self._session.run(lambda connection: changed_rows(connection, statement))
 
 
+class MySqlLookout:
+    """See `ports.Lookout`."""
+
+    def __init__(self, session: Session, statements: Statements) -> None:
+        self._session = session
+        self._statements = statements
+
+    async def look(self, lanes: Sequence[int]) -> Sighting:
+        """One statement."""
+        statement = self._statements.look(lanes)
+
+        def work(connection: Connection) -> Sighting:
+            return Sighting(*map(bool, connection.exec_driver_sql(statement).one()))
+
+        return await self._session.run(work)
+
+
 class MySqlSampler:
     """See `ports.Sampler`."""
 
@@ -226,17 +243,16 @@ class MySqlSampler:
         self._statements = statements
 
     async def sample(self, lanes: Sequence[int]) -> QueueSizes:
-        """A few reads of the index."""
+        """One read of the index, and one more for each status that there is."""
         if not lanes:
             return QueueSizes(dict.fromkeys(UNDELIVERED, 0), 0.0)
 
         def work(connection: Connection) -> QueueSizes:
-            counts: dict[Status, int] = {}
+            statement = self._statements.counts(UNDELIVERED, lanes, COUNT_LIMIT)
+            counts = {Status(row[0]): row[1] for row in connection.exec_driver_sql(statement)}
             oldest = 0
-            for status in UNDELIVERED:
-                statement = self._statements.count(status, lanes, COUNT_LIMIT)
-                counts[status] = connection.exec_driver_sql(statement).scalar_one()
-                if counts[status]:
+            for status, count in counts.items():
+                if count:
                     age = connection.exec_driver_sql(self._statements.heads(status, lanes)).scalar_one()
                     oldest = max(oldest, age or 0)
             return QueueSizes(counts, oldest / 1_000_000)

@@ -26,7 +26,7 @@ FORMATS: Final = ("auto", "console", "json")
 
 # Libraries say nothing below a warning at any level: sqlalchemy's debug lines hold rows, and so payloads.
 # Two of them repeat themselves for as long as an outage lasts, which outboxd reports itself, once at each change.
-_NOISY: Final = ("aiokafka", "opentelemetry")
+_NOISY: Final = ("aiokafka", "opentelemetry", "pymysqlreplication")
 
 
 QUEUE: Final = 1000

@@ -33,6 +33,7 @@ class Instruments(NamedTuple):
     dead_lettered: Counter
     duplicates_suspected: Counter
     worker_failures: Counter
+    doorbell_rings: Counter
     processing_duration: Histogram
     latency: Histogram
 
@@ -57,6 +58,9 @@ class Instruments(NamedTuple):
             ),
             worker_failures=meter.create_counter(
                 "outbox.worker.failures", "{failure}", "Errors that stopped a worker until its restart, by worker"
+            ),
+            doorbell_rings=meter.create_counter(
+                "outbox.doorbell.rings", "{ring}", "Times that the doorbell woke the relay"
             ),
             processing_duration=meter.create_histogram(
                 "outbox.processing.duration",
@@ -86,6 +90,7 @@ class Gauges:
     paused: str | None = None
     topics_paused: Mapping[str, int] = field(default_factory=dict)
     held_aggregates: int = 0
+    doorbell: int | None = None
 
     def queue_sizes(self) -> Iterator[Observation]:
         """One observation per undelivered status, once there was a sample."""
@@ -96,6 +101,11 @@ class Gauges:
         """At most one observation."""
         if self.oldest_age is not None:
             yield Observation(self.oldest_age, self.attributes)
+
+    def doorbells(self) -> Iterator[Observation]:
+        """At most one observation: none where there is no doorbell."""
+        if self.doorbell is not None:
+            yield Observation(self.doorbell, self.attributes)
 
     def pauses(self) -> Iterator[Observation]:
         """1 with the cause, or 0 without one."""
@@ -164,6 +174,10 @@ class Metrics:
         """A worker raised and is restarted."""
         self._instruments.worker_failures.add(1, self._with("worker", worker))
 
+    def doorbell_rang(self) -> None:
+        """The doorbell woke the relay."""
+        self._instruments.doorbell_rings.add(1, self._attributes)
+
     # --- times ------------------------------------------------------------------------------------------------------
 
     def processing_duration(self, seconds: float) -> None:
@@ -202,6 +216,10 @@ class Metrics:
         """How many topics are paused, by cause."""
         self.gauges.topics_paused = dict(topics)
 
+    def doorbell_connected(self, connected: bool) -> None:
+        """Whether the doorbell rings."""
+        self.gauges.doorbell = int(connected)
+
     def held_aggregates(self, aggregates: int) -> None:
         """How many aggregates wait for an event of theirs, as far as this instance knows."""
         self.gauges.held_aggregates = aggregates
@@ -226,6 +244,7 @@ def observe(meter: Meter, gauges: Callable[[], Iterable[Gauges]]) -> None:
 
         meter.create_observable_gauge(name, [read], unit, description)
 
+    create("outbox.doorbell.connected", "", "1 while the doorbell would ring; else 0", Gauges.doorbells)
     create("outbox.queue.size", EVENTS, "Undelivered events by status, counted up to a limit", Gauges.queue_sizes)
     create("outbox.oldest.age", "s", "Age of the oldest undelivered event", Gauges.oldest_ages)
     create("outbox.delivery.paused", "", "1 while delivery pauses, with the cause; else 0", Gauges.pauses)

@@ -15,15 +15,17 @@ from outboxd.holds import HoldBook
 from outboxd.lanes import LaneBook
 from outboxd.lifecycle import RetryPolicy
 from outboxd.order import OrderPolicy
-from outboxd.ports import EventReader, LeaseStore, Sampler, Settler, Sink, Upkeep
+from outboxd.ports import Doorbell, EventReader, LeaseStore, Lookout, Sampler, Settler, Sink, Upkeep
 from outboxd.pulse import Pulse
 from outboxd.telemetry.metrics import Metrics
+from outboxd.workers.bell import Bell
 from outboxd.workers.lease import Lease, LeaseKeeper
 from outboxd.workers.loop import DatabaseWatch, Loop, Worker
 from outboxd.workers.monitor import SinkMonitor
 from outboxd.workers.relay import Limits, Relay
 from outboxd.workers.relay.reader import Reading
 from outboxd.workers.release import HoldRelease
+from outboxd.workers.rounds import Rounds
 from outboxd.workers.upkeep import (
     DeadLetterMover,
     GaugeSampler,
@@ -56,9 +58,11 @@ class Ports:
     reader: EventReader
     settler: Settler
     leases: LeaseStore
+    lookout: Lookout
     upkeep: Upkeep
     sampler: Sampler
     sink: Sink
+    doorbell: Doorbell | None = None
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,12 @@ class Crew:
     ) -> None:
         self._guards = guards
         self._sink = ports.sink
+        self._doorbell = ports.doorbell
         self._terms = terms
         self._log = log.bind(source=source)
         self._book, self._holds, self._lease = LaneBook(), HoldBook(terms.order), Lease(margin=terms.lease_margin)
+        rounds = Rounds(ports.lookout, self._book)
+        self._bell = Bell(rounds, metrics, source)
         reading = Reading(
             ports.reader,
             ports.settler,
@@ -103,7 +110,7 @@ class Crew:
             terms.policy,
             terms.order,
         )
-        self._relay = Relay(reading, terms.limits, metrics, source)
+        self._relay = Relay(reading, terms.limits, metrics, source, self._bell)
         self._keeper = LeaseKeeper(
             ports.leases,
             self._lease,
@@ -121,9 +128,9 @@ class Crew:
         reservations = Reservations(self._book, self._holds)
         workers: list[Worker] = [
             self._relay,
-            RetryScheduler(upkeep, lease, reservations, terms.retry_interval),
-            HoldRelease(upkeep, lease, reservations, terms.order, source=source, interval=terms.retry_interval),
-            DeadLetterMover(upkeep, lease, book, metrics, source=source, interval=terms.dead_letter_interval),
+            RetryScheduler(upkeep, lease, reservations, rounds, terms.retry_interval),
+            HoldRelease(upkeep, lease, reservations, rounds, terms.order, source=source, interval=terms.retry_interval),
+            DeadLetterMover(upkeep, lease, book, rounds, metrics, source=source, interval=terms.dead_letter_interval),
             StuckRecovery(
                 upkeep,
                 lease,
@@ -148,12 +155,14 @@ class Crew:
         watch = DatabaseWatch(source)
         self._loops = [Loop(worker, pulse, metrics, source, backoff=RESTART, watch=watch) for worker in workers]
         self._heartbeat = Loop(self._keeper, pulse, metrics, source, backoff=HEARTBEAT_RESTART, watch=watch)
-        self._relay.wake = reservations.released = self._loops[0].wake
+        self._bell.wake = self._loops[0].wake
+        self._relay.wake = reservations.released = self._bell.stir
         self._keeper.lanes_changed = self._wake_all
         self._keeper.report = self._report
 
     def _wake_all(self) -> None:
         """Lanes have come or gone: everybody looks again."""
+        self._bell.stir()
         for loop in self._loops:
             loop.wake()
 
@@ -162,6 +171,8 @@ class Crew:
         self._guards.append(self._guard)
         for loop in (self._heartbeat, *self._loops):
             loop.start()
+        if self._doorbell is not None:
+            self._doorbell.start(self._bell)
 
     def _guard(self) -> None:
         if self._lease.lapsed():
@@ -170,6 +181,8 @@ class Crew:
 
     async def stop(self) -> None:
         """Finishes or drops what is in flight, gives the lanes back, and lets go of the sink. Bounded in time."""
+        if self._doorbell is not None:
+            self._doorbell.stop()
         # The relay's loop first: a batch that is being read when the drain begins must not start behind it.
         await self._loops[0].stop()
         await self._relay.drain(self._terms.drain_timeout)

@@ -110,11 +110,16 @@ class LeaseKeeper:
             await self._renew()
             if not self._member:
                 return 0.0
+        view = await self._leases.view(self._lease.instance)
+        if view.expired:
+            view = await self._evict()
+        return self._next_beat(await self._balance(view))
+
+    async def _evict(self) -> LeaseView:
         evicted = await self._leases.evict_expired(self._lease.instance)
         if evicted:
             self._log.warning("lease.evicted", instances=evicted)
-        view = await self._balance(await self._leases.view(self._lease.instance))
-        return self._next_beat(view)
+        return await self._leases.view(self._lease.instance)
 
     def _next_beat(self, view: LeaseView) -> float:
         beat = self._ttl / RENEWALS

@@ -8,6 +8,7 @@ import structlog
 from outboxd.order import OrderPolicy
 from outboxd.ports import LaneSignature, Upkeep
 from outboxd.workers.lease import Lease
+from outboxd.workers.rounds import Rounds
 from outboxd.workers.upkeep import CHUNK, LOWEST, SOON, Reservations
 
 log = structlog.get_logger(__name__)
@@ -26,6 +27,7 @@ class HoldRelease:
         upkeep: Upkeep,
         lease: Lease,
         reservations: Reservations,
+        rounds: Rounds,
         order: OrderPolicy,
         *,
         source: str,
@@ -34,6 +36,7 @@ class HoldRelease:
         self._upkeep = upkeep
         self._lease = lease
         self._reservations = reservations
+        self._rounds = rounds
         self._order = order
         self._interval = interval
         self._seen: dict[int, tuple[LaneSignature, float]] = {}
@@ -45,16 +48,16 @@ class HoldRelease:
         if not self._lease.trusted or not self._reservations.owned:
             self._seen.clear()
             return self._interval
-        lanes = await self._upkeep.held_lanes(self._reservations.owned)
-        if not lanes:
+        if not (await self._rounds.look(self._interval)).held:
             self._seen.clear()
-            return self._interval
+            return self._rounds.rest(self._interval)
+        lanes = await self._upkeep.held_lanes(self._reservations.owned)
         holding = await self._upkeep.holding(lanes)
         changed = [lane for lane in lanes if self._changed(lane, holding.get(lane, LaneSignature()))]
         async with self._reservations.of(self.name, changed) as reserved:
             for lane in reserved:
                 await self._release(lane)
-        return self._interval if len(reserved) == len(changed) else SOON
+        return self._rounds.rest(self._interval) if len(reserved) == len(changed) else SOON
 
     def _changed(self, lane: int, signature: LaneSignature) -> bool:
         seen, at = self._seen.get(lane, (None, 0.0))

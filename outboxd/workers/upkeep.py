@@ -19,6 +19,7 @@ from outboxd.model import Status
 from outboxd.ports import Sampler, Upkeep
 from outboxd.telemetry.metrics import Metrics
 from outboxd.workers.lease import Lease
+from outboxd.workers.rounds import Rounds
 
 log = structlog.get_logger(__name__)
 
@@ -77,21 +78,25 @@ class RetryScheduler:
 
     name = "retry"
 
-    def __init__(self, upkeep: Upkeep, lease: Lease, reservations: Reservations, interval: float) -> None:
+    def __init__(
+        self, upkeep: Upkeep, lease: Lease, reservations: Reservations, rounds: Rounds, interval: float
+    ) -> None:
         self._upkeep = upkeep
         self._lease = lease
         self._reservations = reservations
+        self._rounds = rounds
         self._interval = interval
 
     async def run_once(self) -> float:
         """Promotes what is due in the lanes that are free; the others are looked at again soon."""
         if not self._lease.trusted or not self._reservations.owned:
             return self._interval
-        due = await self._upkeep.due_lanes(self._reservations.owned)
+        seen = await self._rounds.look(self._interval)
+        due = await self._upkeep.due_lanes(self._reservations.owned) if seen.due else []
         async with self._reservations.of(self.name, due) as reserved:
             for lane in reserved:
                 await self._promote(lane)
-        return self._interval if len(reserved) == len(due) else SOON
+        return self._rounds.rest(self._interval) if len(reserved) == len(due) else SOON
 
     async def _promote(self, lane: int) -> None:
         while due := await self._upkeep.due([lane], CHUNK):
@@ -104,11 +109,20 @@ class DeadLetterMover:
     name = "dead_letters"
 
     def __init__(
-        self, upkeep: Upkeep, lease: Lease, book: LaneBook, metrics: Metrics, *, source: str, interval: float
+        self,
+        upkeep: Upkeep,
+        lease: Lease,
+        book: LaneBook,
+        rounds: Rounds,
+        metrics: Metrics,
+        *,
+        source: str,
+        interval: float,
     ) -> None:
         self._upkeep = upkeep
         self._lease = lease
         self._book = book
+        self._rounds = rounds
         self._metrics = metrics
         self._interval = interval
         self._after = BEGINNING
@@ -118,6 +132,9 @@ class DeadLetterMover:
         """Moves the next chunk; asks to go on at once as long as there is more."""
         if not self._lease.trusted or not self._book.owned:
             return self._interval
+        if not (await self._rounds.look(self._interval)).failed:
+            self._after = BEGINNING
+            return self._rounds.rest(self._interval)
         moved, kept, last = await self._upkeep.move_dead(self._lease.require(), self._book.owned, self._after, CHUNK)
         self._after = last or BEGINNING
         for reason, count in Counter(moved).items():
@@ -129,7 +146,7 @@ class DeadLetterMover:
                 count=kept,
                 reason="another dead letter has the same event_id; requeue or discard it, then these follow",
             )
-        return self._interval if last is None else 0.0
+        return self._rounds.rest(self._interval) if last is None else 0.0
 
 
 class StuckRecovery:

@@ -18,6 +18,7 @@ from outboxd.ports import (
     LeaseView,
     QueueSizes,
     Rejection,
+    Sighting,
     Snapshot,
     Standing,
     StuckEvent,
@@ -254,15 +255,28 @@ class SimulatedStore:
         await self._run("lease", label, lambda: self._db.give_back(instance, lanes))
 
     async def view(self, instance: str) -> LeaseView:
-        alive: dict[str, float] = {}
-        grants = await self._run(
-            "lease", "view", lambda: alive.update(self._db.alive()), lambda: self._db.grants(instance)
-        )
-        others = [left for member, left in alive.items() if member != instance]
-        return LeaseView(tuple(alive), grants, min(others, default=None))
+        def look() -> LeaseView:
+            alive = self._db.alive()
+            others = [left for member, left in alive.items() if member != instance]
+            expired = bool(self._db.expired())
+            return LeaseView(tuple(alive), tuple(self._db.grants(instance)), min(others, default=None), expired)
+
+        seen: LeaseView = await self._run("lease", "view", look)
+        return seen
 
     async def deregister(self, instance: str) -> None:
         await self._run("lease", "deregister", lambda: self._db.deregister(instance))
+
+    # --- Lookout
+
+    async def look(self, lanes: Sequence[int]) -> Sighting:
+        db = self._db
+        return Sighting(
+            new=bool(db.read(lanes, 1, EVERY_TOPIC)),
+            due=bool(db.due(lanes)),
+            held=bool(db.held_lanes(lanes)),
+            failed=bool(db.failed(lanes, (-1, 0), 1)),
+        )
 
     # --- Upkeep
 

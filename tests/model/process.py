@@ -79,7 +79,7 @@ class Process:
         self.sink = SimulatedSink(name, broker, database.policy, self.store.read_at, late, self._before_hand_over)
         self._guards: Guards = []
         store = self.store
-        ports = Ports(store, store, store, store, store, self.sink)
+        ports = Ports(store, store, store, store, store, store, self.sink)
         metrics = cast(Metrics, NoMetrics())
         self.crew = Crew(name, ports, terms(database.policy, name), metrics, Pulse(), guards=self._guards)
         self._stopping: asyncio.Task[None] | None = None

@@ -23,7 +23,7 @@ from tests.model.database import Violation
 from tests.model.test_promises import FAULTS, scenarios
 from tests.model.world import Scenario, Step, World
 
-EXAMPLES = 400
+EXAMPLES = 800
 """In so many runs each must be found."""
 
 Mutation = Callable[[], Any]
@@ -179,7 +179,7 @@ def test_the_fence_keeps_order_where_reads_are_torn() -> None:
     """A daemon is frozen at its promotion of 1; another takes the lane and reads 2, and then the promotion happens."""
     all_of_it, first, second = Step("go", how=3), Step("go", how=1), Step("pick", 1)
     refused = [Step("poison"), Step("tick", how=1), *[all_of_it] * 6, Step("tick", how=2), first]
-    taken_over = [Step("freeze"), Step("commit"), Step("stall"), Step("join"), *[second] * 8]
+    taken_over = [Step("freeze"), Step("commit"), Step("stall"), Step("join"), *[second] * 6]
     steps = [*refused, *taken_over, first, *[second] * 8]
     scenario = Scenario(hold=False, processes=1, aggregates=1, steps=steps)
     with torn_reads():

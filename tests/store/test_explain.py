@@ -100,7 +100,9 @@ def statements(mariadb: bool) -> dict[str, tuple[str, tuple[Any, ...]]]:
         "old_dead": (made.old_dead(1000, 1000), AGE * 2),
         "delete_sent": (made.delete_sent(IDS), ()),
         "delete_dead": (made.delete_dead(IDS), ()),
-        "count": (made.count(Status.NEW, LANES, 100_000), ()),
+        "look": (made.look(LANES), ()),
+        "look, some lanes": (made.look([1, 3, 5]), ()),
+        "counts": (made.counts([Status.NEW, Status.RETRY], LANES, 100_000), ()),
         "heads": (made.heads(Status.NEW, LANES), ()),
     }
 

@@ -98,6 +98,8 @@ def use_everything(telemetry: Telemetry) -> None:
         metrics.oldest_age(0.3)
         metrics.lanes_owned(64)
         metrics.in_flight(1000, 250_000)
+        metrics.doorbell_rang()
+        metrics.doorbell_connected(True)
     telemetry.source("orders").paused("outage")
     telemetry.source("orders").topics_paused({"unknown_topic": 2})
 

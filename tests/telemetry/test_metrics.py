@@ -39,6 +39,7 @@ def samples(telemetry: Telemetry) -> dict[tuple[str, Labels], float]:
         (lambda m: m.dead_lettered(7, "bad"), "outbox_events_dead_lettered_total", {"reason": "bad"}),
         (lambda m: m.duplicates_suspected(7), "outbox_events_duplicates_suspected_total", {}),
         (lambda m: [m.worker_failed("relay") for _ in range(7)], "outbox_worker_failures_total", {"worker": "relay"}),
+        (lambda m: [m.doorbell_rang() for _ in range(7)], "outbox_doorbell_rings_total", {}),
         (lambda m: m.processing_duration(7.0), "outbox_processing_duration_seconds_sum", {}),
         (lambda m: m.latency(7.0), "outbox_delivery_latency_seconds_sum", {}),
     ],
@@ -88,6 +89,19 @@ def test_what_was_never_sampled_is_not_shown(telemetry: Telemetry) -> None:
     telemetry.source("orders")
     names = {name for name, _ in samples(telemetry)}
     assert not names & {"outbox_queue_size", "outbox_oldest_age_seconds"}
+
+
+def test_a_doorbell_is_shown_where_there_is_one(telemetry: Telemetry) -> None:
+    """1 while it would ring, 0 while it would not."""
+    with_one, _ = telemetry.source("orders"), telemetry.source("billing")
+
+    def connected() -> dict[Labels, float]:
+        return {labels: v for (name, labels), v in samples(telemetry).items() if name == "outbox_doorbell_connected"}
+
+    with_one.doorbell_connected(True)
+    assert connected() == {(("source", "orders"),): 1.0}
+    with_one.doorbell_connected(False)
+    assert connected() == {(("source", "orders"),): 0.0}
 
 
 def test_a_pause_shows_its_cause_and_only_the_last(telemetry: Telemetry) -> None:

@@ -13,6 +13,7 @@ from outboxd.model import Event, Status
 from outboxd.ports import Report, TopicFilter
 from outboxd.settlement import Plan, plan
 from outboxd.telemetry.metrics import LATENCY_SAMPLES, Metrics
+from outboxd.workers.bell import Bell
 from outboxd.workers.relay.batch import Batch
 from outboxd.workers.relay.pauses import Pauses
 from outboxd.workers.relay.reader import BatchReader, Reading
@@ -55,11 +56,12 @@ class Relay:
 
     name = "relay"
 
-    def __init__(self, reading: Reading, limits: Limits, metrics: Metrics, source: str) -> None:
+    def __init__(self, reading: Reading, limits: Limits, metrics: Metrics, source: str, bell: Bell) -> None:
         self._reader = BatchReader(reading)
         self._ = reading
         self._limits = limits
         self._metrics = metrics
+        self._bell = bell
         self._log = log.bind(source=source)
         self.pauses = Pauses(metrics, self._log)
         self._in_flight: dict[asyncio.Task[None], Batch] = {}
@@ -87,6 +89,8 @@ class Relay:
         if not self._room():
             # The end of any batch wakes the loop.
             return 1.0
+        if not any(self.pauses.open_circuits()) and await self._bell.nothing_new():
+            return self._pause(None)
         try:
             started = await self._probe_topic(now) or await self._start()
             if started is None and self.pauses.cause is not None:
@@ -97,7 +101,14 @@ class Relay:
             self.pauses.note_trouble(error.failure, now)
             return 0.0
         rest = self._rest(started, asyncio.get_running_loop().time() - now)
-        return rest if started else max(rest, self._limits.poll_interval)
+        return max(rest, self._pause(started))
+
+    def _pause(self, started: Batch | None) -> float:
+        """Until the next look. A topic that is paused is probed in time."""
+        more = started is not None and (started.cut or started.suspect or self._.book.unfinished)
+        if self._bell.trusted and not more and not any(self.pauses.open_circuits()):
+            return self._bell.pause(self._limits.poll_interval, found=started is not None)
+        return 0.0 if started is not None else self._limits.poll_interval
 
     @staticmethod
     def _rest(started: Batch | None, took: float) -> float:
