@@ -34,6 +34,13 @@ REST_AFTER_SLOW: Final = 4.0
 MOST_REST: Final = 2.0
 """How many times as long as a slow read the database is left alone behind it; and how many seconds at most."""
 
+PACE: Final = 0.5
+"""The share of the time that a batch takes, for which no other begins behind one that had all there was: else a stream
+of events would go in ever smaller batches, each of which costs as much as a hundred events."""
+
+MOST_PACE: Final = 0.05
+"""Seconds of that, at most: in an outage a batch takes long."""
+
 PROBE_ROWS: Final = 100
 """How many rows a probe of a topic looks at for one that it can send: the first ones may be held, or bad."""
 
@@ -67,6 +74,9 @@ class Relay:
         self._in_flight: dict[asyncio.Task[None], Batch] = {}
         self._bytes = 0
         self._sizes = BatchSize(limits.batch_size, limits.batch_bytes)
+        self._took = 0.0
+        """Seconds from the read of a batch to its end, of the last ones."""
+        self._next_at = 0.0
         self._draining = False
         self._waiting = False
         self._changed = asyncio.Event()
@@ -89,6 +99,8 @@ class Relay:
         if not self._room():
             # The end of any batch wakes the loop.
             return 1.0
+        if now < self._next_at:
+            return self._next_at - now
         if not any(self.pauses.open_circuits()) and await self._bell.nothing_new():
             return self._pause(None)
         try:
@@ -106,6 +118,8 @@ class Relay:
     def _pause(self, started: Batch | None) -> float:
         """Until the next look. A topic that is paused is probed in time."""
         more = started is not None and (started.cut or started.suspect or self._.book.unfinished)
+        if started is not None and not more:
+            self._next_at = asyncio.get_running_loop().time() + min(MOST_PACE, PACE * self._took)
         if self._bell.trusted and not more and not any(self.pauses.open_circuits()):
             return self._bell.pause(self._limits.poll_interval, found=started is not None)
         return 0.0 if started is not None else self._limits.poll_interval
@@ -161,6 +175,7 @@ class Relay:
         self._observe()
 
         def landed(task: asyncio.Task[None]) -> None:
+            self._took = (self._took + asyncio.get_running_loop().time() - batch.read_at) / 2
             self._bytes -= size
             del self._in_flight[task]
             self._.book.release(batch.lanes)
