@@ -1,7 +1,7 @@
 """Who is measured beside outboxd: the bare loop, and the peer that a user would pick, Debezium's outbox router."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.backlog import PAYLOAD
@@ -19,7 +19,9 @@ from bench.debezium_worker import provide
 from bench.drain import Drain
 from bench.latency import Latency
 from bench.measurements import contest
+from bench.program import Outboxd
 from bench.scene import Scene
+from tests.servers import mysqlclient
 from tests.servers.cache import UnavailableError
 
 
@@ -90,11 +92,21 @@ def peers(scene: Scene, *, tuned: Sequence[bool] = (False, True)) -> Sequence[Pe
     return [Peer(scene, one) for one in tuned]
 
 
+def fast_driver(scene: Scene) -> Sequence[Outboxd]:
+    """The daemon by the driver in C, where that is installed."""
+    try:
+        mysqlclient.find()
+    except UnavailableError as reason:
+        scene.tell(f"NOT MEASURED by mysqlclient: {reason}")
+        return ()
+    return [replace(scene.outboxd(), name="outboxd, mysqlclient", driver="mysql+mysqldb")]
+
+
 def contenders(scene: Scene, *, events: int, aggregates: int) -> Mapping[contest.Turn, Callable[[], Drain]]:
     """By variant and program: a function that drains such a backlog once."""
     turns = {
         ("", program.name): contest.turn(scene, program, events=events, aggregates=aggregates, payload=PAYLOAD)
-        for program in (scene.bare_loop, scene.outboxd())
+        for program in (scene.bare_loop, scene.outboxd(), *fast_driver(scene))
     }
     for peer in peers(scene):
         turns["", peer.name] = lambda peer=peer: peer.drain(events, aggregates)  # type: ignore[misc]

@@ -150,6 +150,7 @@ class Outboxd:
 
     settings: Sequence[str] = ()
     name: str = "outboxd"
+    driver: str = "mysql+pymysql"
 
     def start(self, database_url: str, kafka: str, log: Path) -> Process:
         """See `Program`."""
@@ -173,7 +174,8 @@ class Outboxd:
         return process
 
     def _start(self, database_url: str, kafka: str, log: Path, port: int) -> Process:
-        command = [sys.executable, "-m", "outboxd", "run", "--database-url", database_url, "--kafka", kafka]
+        url = database_url.replace("mysql+pymysql", self.driver)
+        command = [sys.executable, "-m", "outboxd", "run", "--database-url", url, "--kafka", kafka]
         for setting in (f"http.port={port}", *self.settings):
             command += ["--set", setting]
         return Process(command, log)

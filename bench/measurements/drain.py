@@ -8,7 +8,7 @@ from bench.measurements.contest import Contest
 from bench.measurements.measurement import Measurement
 from bench.scene import Scene
 
-EVENTS: Final = 50_000
+EVENTS: Final = 100_000
 AGGREGATES: Final = 1000
 
 
