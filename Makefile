@@ -42,7 +42,7 @@ fmt: venv ## Format the code, and mend what can be mended.
 	$(BIN)/ruff format .
 
 test: servers ## Run all tests, against real MariaDB, MySQL and Kafka.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: servers ## Inject every fault into real parts and count against a ledger; ARGS="--list" names them.
 	$(BIN)/python -m tests.chaos $(ARGS)
