@@ -36,7 +36,8 @@ def parts_of(result: Result) -> dict[str, str]:
     machine = ", ".join(f"{name} {value}" for name, value in result.machine.items())
     settings = f" Settings: {', '.join(f'`{setting}`' for setting in result.settings)}." if result.settings else ""
     parts["machine"] = (
-        f"Measured at {result.at}, {result.rounds} rounds, at scale {result.scale:g}.{settings}\n\n{machine}\n"
+        f"Measured at {result.at}, {result.rounds} rounds, at scale {result.scale:g}, "
+        f"with {round(result.sent_rows * result.scale):,} sent rows in the full table.{settings}\n\n{machine}\n"
     )
     return parts
 

@@ -155,9 +155,9 @@ TARGETS: Final[tuple[tuple[str, str, Callable[[Result, str], Found]], ...]] = (
         for way, (statements, cpu) in IDLE.items()
     ),
     ("start to first delivery", "1 s", _start),
-    ("duplicates after kill -9 amid 100,000", "at most 6,000", _crash),
+    ("duplicates after kill -9 amid 100,000 at scale 1", "at most 6,000", _crash),
     (
-        "rate with 10,000,000 sent rows",
+        "rate with the sent rows, 10,000,000 at scale 1",
         "within 10 % of that without",
         _growth("sent-rows", sent_rows.EMPTY, sent_rows.FULL),
     ),
