@@ -18,6 +18,9 @@ SIGNATURE: Final = "lane, COUNT(*), CAST(SUM(id) AS SIGNED), CAST(SUM(CRC32(id))
 LEAST_INLINE: Final = 1024
 """Bytes of a payload that is always worth bringing with its row."""
 
+FEWEST_SHARES: Final = 8
+"""The part of a batch's bytes that a single row may bring: what is too large to be sent need not be loaded to know."""
+
 _UNKNOWN: Final = f"(status < {min(Status):d} OR status > {max(Status):d})"
 
 
@@ -89,7 +92,7 @@ class Statements:
         )
 
     def _columns(self, limit: int) -> str:
-        inline = max(LEAST_INLINE, self._batch_bytes // limit)
+        inline = max(LEAST_INLINE, self._batch_bytes // max(limit, FEWEST_SHARES))
         small = f"{self._stored}(payload) + COALESCE({self._stored}(headers), 0) <= {inline}"
         return event_columns(self._topic, "LENGTH(payload) + COALESCE(LENGTH(headers), 0)", small)
 

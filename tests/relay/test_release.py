@@ -1,0 +1,90 @@
+"""Events that were held behind a dead letter, over a table in memory."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from outboxd.holds import HoldBook
+from outboxd.lanes import LaneBook
+from outboxd.order import OrderPolicy
+from outboxd.ports import Blocked, Grant, HeldEvent, LaneSignature, Sighting
+from outboxd.workers.lease import Lease
+from outboxd.workers.release import HoldRelease
+from outboxd.workers.rounds import Rounds
+from outboxd.workers.upkeep import Reservations
+
+LANE = 1
+
+
+class Table:
+    """Dead letters that hold, and events that are held, all of one aggregate in one lane."""
+
+    def __init__(self) -> None:
+        self.dead: set[int] = set()
+        self.waiting: set[int] = set()
+        self.held_now = True
+
+    async def look(self, _lanes: Sequence[int]) -> Sighting:
+        """There are held events, or there were a moment ago."""
+        return Sighting(new=False, due=False, held=self.held_now, failed=False)
+
+    async def held_lanes(self, _lanes: Sequence[int]) -> list[int]:
+        """The lane, while something is held."""
+        return [LANE] if self.waiting else []
+
+    async def holding(self, _lanes: Sequence[int]) -> dict[int, LaneSignature]:
+        """Of the dead letters."""
+        signature = LaneSignature()
+        for event_id in self.dead:
+            signature = signature.plus(event_id)
+        return {LANE: signature}
+
+    async def holding_rows(self, _lane: int) -> list[Blocked]:
+        """The dead letters."""
+        return [Blocked(event_id, LANE, "a", None) for event_id in self.dead]
+
+    async def held(self, _lane: int, after: int, _limit: int) -> list[HeldEvent]:
+        """By id."""
+        return [HeldEvent(event_id, "a") for event_id in sorted(self.waiting) if event_id > after]
+
+    async def release_held(self, _instance: str, ids: Sequence[int]) -> None:
+        """They are due."""
+        self.waiting.difference_update(ids)
+
+
+@pytest.fixture
+def table() -> Table:
+    """An empty one."""
+    return Table()
+
+
+@pytest.fixture
+def release(table: Table) -> HoldRelease:
+    """Of an owner of the lane."""
+    lease, book, order = Lease(), LaneBook(), OrderPolicy(hold=True)
+    lease.extend("i", float("inf"))
+    book.grant([Grant(LANE, 0, None)], 1000)
+    reservations = Reservations(book, HoldBook(order))
+    port = cast(Any, table)
+    return HoldRelease(port, lease, reservations, Rounds(port, book), order, source="s", interval=0.01)
+
+
+async def test_what_is_held_waits_for_its_dead_letter(table: Table, release: HoldRelease) -> None:
+    """And goes when that is requeued."""
+    table.dead, table.waiting = {1}, {2, 3}
+    await release.run_once()
+    assert table.waiting == {2, 3}
+    table.dead = set()
+    await release.run_once()
+    assert table.waiting == set()
+
+
+async def test_a_dead_letter_that_comes_and_goes_between_two_looks(table: Table, release: HoldRelease) -> None:
+    """What it held is let go of, although all looks as it did when the last one had gone."""
+    table.dead, table.waiting = set(), {2}
+    await release.run_once()
+    assert table.waiting == set()
+    table.waiting = {5}
+    await release.run_once()
+    assert table.waiting == set()
