@@ -47,7 +47,7 @@ def held_successors(scene: Scene) -> None:
     delayed = [f"delayed-{number}" for number in range(5)]
     for aggregate in delayed:
         scene.insert(aggregate, topic)
-        due = scene.query("SELECT NOW() + INTERVAL %s SECOND", scene.dice.randrange(4, 7))[0][0]
+        due = scene.query("SELECT NOW() + INTERVAL %s SECOND", scene.dice.randrange(8, 11))[0][0]
         scene.insert(aggregate, topic, status=2, next_attempt_at=due)
         for _ in range(3):
             scene.insert(aggregate, topic)

@@ -1,6 +1,9 @@
 """Daemons that die, hang, come and go."""
 
 import signal
+from contextlib import suppress
+
+import pymysql
 
 from tests.chaos.scenario import scenario
 from tests.chaos.scene import Scene
@@ -142,7 +145,8 @@ def _any_fault(scene: Scene, daemons: list[Daemon]) -> None:
         scene.thaw(daemons[victim])
     elif fault == 2:
         for (session,) in scene.query("SELECT id FROM information_schema.processlist WHERE user = 'daemon'"):
-            scene.query(f"KILL {session}")
+            with suppress(pymysql.OperationalError):  # it has ended by itself
+                scene.query(f"KILL {session}")
     else:
         scene.servers.kafka_proxy.spoil("reset_peer", timeout=scene.dice.randrange(100))
         scene.rest(0.1, 1)
