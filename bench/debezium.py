@@ -8,7 +8,6 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -23,10 +22,9 @@ from bench.debezium_worker import CONNECT, CONNECTORS, Hold, Worker
 from bench.drain import PATIENCE, Drain
 from bench.latency import Latency, measure_latency
 from bench.program import Usage
+from bench.servers import DATABASES
 from bench.topic import Delivery, compare, count_messages, create_topic, read_topic
 from tests.servers.kafka import Kafka
-from tests.servers.mariadb import MariaDB
-from tests.servers.mysql import MySQL
 from tests.servers.sql import SqlServer
 
 WARM_UP: Final = 50_000
@@ -261,21 +259,6 @@ def _statements(connection: Any) -> int:
     with connection.cursor() as cursor:
         cursor.execute("SHOW GLOBAL STATUS LIKE 'Questions'")
         return int(cursor.fetchone()[1])
-
-
-def start_mysql() -> SqlServer:
-    """Every commit is flushed, and its binary log is on by default."""
-    return MySQL("--innodb-buffer-pool-size=2G", "--innodb-redo-log-capacity=512M")
-
-
-def start_mariadb() -> SqlServer:
-    """Every commit is flushed. Debezium needs a binary log of rows, which MariaDB has only when asked."""
-    durable = ("--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1")
-    binlog = ("--log-bin=binlog", "--server-id=1", "--binlog-format=ROW")
-    return MariaDB("--innodb-buffer-pool-size=2G", "--innodb-log-file-size=512M", *durable, *binlog)
-
-
-DATABASES: Final[dict[str, Callable[[], SqlServer]]] = {"mysql": start_mysql, "mariadb": start_mariadb}
 
 
 def measure(arguments: argparse.Namespace, server: SqlServer, kafka: Kafka, folder: Path) -> dict[str, Any]:
