@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pymysql
+from pymysql.constants import ER
 
 from outboxd.model import TableNames
 from outboxd.store.migrator import Migrator
@@ -125,9 +126,20 @@ class Scene:
 
     def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """One statement as root."""
-        with self.server.connect(self.database) as connection, connection.cursor() as cursor:
+        with self._connect_as_root() as connection, connection.cursor() as cursor:
             cursor.execute(sql, values or None)
             return list(cursor.fetchall())
+
+    def _connect_as_root(self) -> "pymysql.Connection[Any]":
+        """A full server keeps one more connection for root, which our last one may still be leaving."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.server.connect(self.database)
+            except pymysql.OperationalError as error:
+                if error.args[0] != ER.CON_COUNT_ERROR or time.monotonic() > end:
+                    raise
+                time.sleep(POLL / 10)
 
     def count(self, where: str = "TRUE", *values: object, table: str = "outbox_events") -> int:
         """How many rows the condition holds for."""
