@@ -131,6 +131,16 @@ class Standing(NamedTuple):
     """The lane that the limit cut has rows that are new but carry a due time: `read` sorts them behind the others."""
 
 
+NOTHING_STANDS: Final = Standing({}, cut_lane_dated=False)
+
+
+class Found(NamedTuple):
+    """A read, and behind it what stands in the way of its events. (Of no events, nothing is asked.)"""
+
+    events: list[Event]
+    standing: Standing
+
+
 class Snapshot(NamedTuple):
     """A read and all that it must be compared with, as they were at one moment."""
 
@@ -143,14 +153,15 @@ class Snapshot(NamedTuple):
 class EventReader(Protocol):
     """Reads batches, by consistent reads: no locks, no writes."""
 
-    async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> list[Event]:
+    async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> Found:
         """The first `limit` deliverable events of the lanes by (lane, id); large payloads and headers are left out."""
+
+    def watch(self, lanes: Sequence[int], interval: float, found: Callable[[], None]) -> None:
+        """Looks for new events every `interval` seconds, and calls `found` once there may be some. Whatever else this
+        reader is asked for ends it."""
 
     async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[bytes | None, bytes | None]]:
         """The payloads and headers of these rows, by id; None for a payload that the database cannot send."""
-
-    async def standing(self, lanes: Sequence[int], cut_lane: int | None) -> Standing:
-        """What stands in the way of events just read from these lanes, the last of them cut by the limit or not."""
 
     async def snapshot(
         self, lanes: Sequence[int], limit: int, topics: TopicFilter, known: Mapping[int, LaneSignature]

@@ -1,7 +1,7 @@
 """Reading batches of events, and writing what became of them."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -9,7 +9,18 @@ from sqlalchemy import Connection
 
 from outboxd.errors import LeaseLostError
 from outboxd.model import MAX_INT32, Event, Status
-from outboxd.ports import EVERY_TOPIC, Blocked, Hold, LaneSignature, Rejection, Snapshot, Standing, TopicFilter
+from outboxd.ports import (
+    EVERY_TOPIC,
+    NOTHING_STANDS,
+    Blocked,
+    Found,
+    Hold,
+    LaneSignature,
+    Rejection,
+    Snapshot,
+    Standing,
+    TopicFilter,
+)
 from outboxd.store.rows import Events
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements, integers
@@ -40,6 +51,11 @@ def signatures(connection: Connection, statement: str) -> dict[int, LaneSignatur
     return dict(found)
 
 
+def _cut_lane(events: Sequence[Event], limit: int) -> int | None:
+    """The lane of which there may be more than was read."""
+    return events[-1].lane if len(events) == limit else None
+
+
 class MySqlEventReader:
     """See `ports.EventReader`."""
 
@@ -48,9 +64,24 @@ class MySqlEventReader:
         self._statements = statements
         self._events = Events()
 
-    async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> list[Event]:
-        """One consistent read in autocommit."""
-        return await self._session.run(lambda connection: self._read(connection, lanes, limit, topics))
+    async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> Found:
+        """One consistent read in autocommit, and one or two of the index."""
+
+        def work(connection: Connection) -> Found:
+            events = self._read(connection, lanes, limit, topics)
+            if not events:
+                return Found(events, NOTHING_STANDS)
+            read = sorted({event.lane for event in events})
+            return Found(events, self._standing(connection, read, _cut_lane(events, limit)))
+
+        return await self._session.run(work)
+
+    def watch(self, lanes: Sequence[int], interval: float, found: Callable[[], None]) -> None:
+        """By the thread that reads, while it has nothing else to do."""
+        statement = self._statements.any_new(lanes)
+        self._session.watch(
+            interval, lambda connection: connection.exec_driver_sql(statement).first() is not None, found
+        )
 
     def _read(self, connection: Connection, lanes: Sequence[int], limit: int, topics: TopicFilter) -> list[Event]:
         statement = self._statements.read(lanes, limit, topics)
@@ -70,10 +101,6 @@ class MySqlEventReader:
 
         return await self._session.run(work)
 
-    async def standing(self, lanes: Sequence[int], cut_lane: int | None) -> Standing:
-        """One or two reads of the index."""
-        return await self._session.run(lambda connection: self._standing(connection, lanes, cut_lane))
-
     def _standing(self, connection: Connection, lanes: Sequence[int], cut_lane: int | None) -> Standing:
         found = signatures(connection, self._statements.signatures(lanes))
         dated = (
@@ -92,7 +119,7 @@ class MySqlEventReader:
 
         def work(connection: Connection) -> Snapshot:
             events = self._read(connection, lanes, limit, topics)
-            standing = self._standing(connection, lanes, events[-1].lane if len(events) == limit else None)
+            standing = self._standing(connection, lanes, _cut_lane(events, limit))
             blocked: dict[int, list[Blocked]] = {
                 lane: [] for lane in lanes if known.get(lane) != standing.signatures.get(lane, LaneSignature())
             }

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -19,6 +20,16 @@ T = TypeVar("T")
 
 ATTEMPTS: Final = 5
 """How often a transaction is tried when the server rolls it back for a deadlock or a lock time-out."""
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """What the thread does while there is no work."""
+
+    interval: float
+    look: Callable[[Connection], bool]
+    found: Callable[[], None]
+    loop: asyncio.AbstractEventLoop
 
 
 class Session:
@@ -35,6 +46,7 @@ class Session:
         self._used_at = 0.0
         self._connection: Connection | None = None
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._watch: _Watch | None = None
         # A daemon thread: a statement that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._serve, name=f"db-{name}", daemon=True)
         self._thread.start()
@@ -68,6 +80,16 @@ class Session:
 
         return await self._submit(lambda: self._attempt(transact))
 
+    def watch(self, interval: float, look: Callable[[Connection], bool], found: Callable[[], None]) -> None:
+        """While there is no work, the thread runs `look` every `interval` seconds by itself; once it returns True, or
+        fails, `found` is called in the event loop. (Waking that for each look would double what a look costs.)"""
+        watch = _Watch(interval, look, found, asyncio.get_running_loop())
+
+        def begin() -> None:
+            self._watch = watch
+
+        self._work.put(begin)
+
     async def close(self) -> None:
         """Closes the connection, when the statement under way has ended."""
         await self._submit(self._drop)
@@ -91,9 +113,29 @@ class Session:
         return await answer
 
     def _serve(self) -> None:
-        while (perform := self._work.get()) is not None:
+        while (perform := self._next()) is not None:
+            self._watch = None
             with suppress(RuntimeError):  # the event loop is closed: nobody waits for the answer
                 perform()
+
+    def _next(self) -> Callable[[], None] | None:
+        """Waits for work, and looks meanwhile."""
+        while (watch := self._watch) is not None:
+            try:
+                return self._work.get(timeout=watch.interval)
+            except Empty:
+                self._look(watch)
+        return self._work.get()
+
+    def _look(self, watch: "_Watch") -> None:
+        try:
+            found = self._attempt(watch.look)
+        except Exception:  # whoever asks next meets it, too
+            found = True
+        if found:
+            self._watch = None
+            with suppress(RuntimeError):  # the event loop is closed
+                watch.loop.call_soon_threadsafe(watch.found)
 
     # --- in the thread
 

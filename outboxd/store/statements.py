@@ -96,6 +96,10 @@ class Statements:
         small = f"{self._stored}(payload) + COALESCE({self._stored}(headers), 0) <= {inline}"
         return event_columns(self._topic, "LENGTH(payload) + COALESCE(LENGTH(headers), 0)", small)
 
+    def any_new(self, lanes: Iterable[int]) -> str:
+        """A row, if there is anything to read."""
+        return f"SELECT 1 FROM {self._indexed} WHERE status = {Status.NEW:d} AND {within(lanes)} LIMIT 1"
+
     def payloads(self, ids: Iterable[int]) -> str:
         """The payloads and headers that `read` left out."""
         columns = "id, CAST(payload AS BINARY), CAST(headers AS BINARY)"

@@ -13,7 +13,7 @@ BUCKETS: Final = (
 )  # fmt: skip
 """Upper bounds of the histograms' buckets, in seconds: 1 ms to 10 min, closest together around a poll interval."""
 
-LATENCY_SAMPLES: Final = 8
+LATENCY_SAMPLES: Final = 4
 """How many events of a batch are worth a latency each; more would cost time and tell nothing."""
 
 MAX_VALUES: Final = 100
@@ -33,7 +33,6 @@ class Instruments(NamedTuple):
     dead_lettered: Counter
     duplicates_suspected: Counter
     worker_failures: Counter
-    doorbell_rings: Counter
     processing_duration: Histogram
     latency: Histogram
 
@@ -58,9 +57,6 @@ class Instruments(NamedTuple):
             ),
             worker_failures=meter.create_counter(
                 "outbox.worker.failures", "{failure}", "Errors that stopped a worker until its restart, by worker"
-            ),
-            doorbell_rings=meter.create_counter(
-                "outbox.doorbell.rings", "{ring}", "Times that the doorbell woke the relay"
             ),
             processing_duration=meter.create_histogram(
                 "outbox.processing.duration",
@@ -91,6 +87,8 @@ class Gauges:
     topics_paused: Mapping[str, int] = field(default_factory=dict)
     held_aggregates: int = 0
     doorbell: int | None = None
+    doorbell_rings: int = 0
+    """Not a counter of the SDK: with a doorbell this is counted as often as there are commits."""
 
     def queue_sizes(self) -> Iterator[Observation]:
         """One observation per undelivered status, once there was a sample."""
@@ -106,6 +104,11 @@ class Gauges:
         """At most one observation: none where there is no doorbell."""
         if self.doorbell is not None:
             yield Observation(self.doorbell, self.attributes)
+
+    def rings(self) -> Iterator[Observation]:
+        """At most one observation."""
+        if self.doorbell is not None:
+            yield Observation(self.doorbell_rings, self.attributes)
 
     def pauses(self) -> Iterator[Observation]:
         """1 with the cause, or 0 without one."""
@@ -176,7 +179,7 @@ class Metrics:
 
     def doorbell_rang(self) -> None:
         """The doorbell woke the relay."""
-        self._instruments.doorbell_rings.add(1, self._attributes)
+        self.gauges.doorbell_rings += 1
 
     # --- times ------------------------------------------------------------------------------------------------------
 
@@ -237,12 +240,18 @@ class Metrics:
 def observe(meter: Meter, gauges: Callable[[], Iterable[Gauges]]) -> None:
     """Creates the gauges. They are read when somebody asks, also from another thread, out of what `gauges` returns."""
 
-    def create(name: str, unit: str, description: str, observations: Callable[[Gauges], Iterable[Observation]]) -> None:
+    def reading(observations: Callable[[Gauges], Iterable[Observation]]) -> Callable[..., Iterator[Observation]]:
         def read(_: CallbackOptions) -> Iterator[Observation]:
             for source in gauges():
                 yield from observations(source)
 
-        meter.create_observable_gauge(name, [read], unit, description)
+        return read
+
+    def create(name: str, unit: str, description: str, observations: Callable[[Gauges], Iterable[Observation]]) -> None:
+        meter.create_observable_gauge(name, [reading(observations)], unit, description)
+
+    rings = "Times that the doorbell woke the relay"
+    meter.create_observable_counter("outbox.doorbell.rings", [reading(Gauges.rings)], "{ring}", rings)
 
     create("outbox.doorbell.connected", "", "1 while the doorbell would ring; else 0", Gauges.doorbells)
     create("outbox.queue.size", EVENTS, "Undelivered events by status, counted up to a limit", Gauges.queue_sizes)

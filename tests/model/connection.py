@@ -10,8 +10,10 @@ from outboxd.errors import DatabaseUnavailableError, LeaseLostError
 from outboxd.model import Event, Status
 from outboxd.ports import (
     EVERY_TOPIC,
+    NOTHING_STANDS,
     Blocked,
     DueEvent,
+    Found,
     HeldEvent,
     Hold,
     LaneSignature,
@@ -127,6 +129,7 @@ class SimulatedStore:
         self._db = database
         self._tell = tell
         self.jobs: list[Job] = []
+        self._watch: asyncio.TimerHandle | None = None
         self.read_at: dict[int, int] = {}
         """Of each event, the version of the database that the last read of it saw."""
 
@@ -175,15 +178,36 @@ class SimulatedStore:
             self._tell(f"{self._owner} reads {[event.id for event in events]} of lanes {list(lanes)}")
         return events
 
-    async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> list[Event]:
+    async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> Found:
+        events = await self.events(lanes, limit, topics)
+        if not events:
+            return Found(events, NOTHING_STANDS)
+        cut_lane = events[-1].lane if len(events) == limit else None
+        return Found(events, await self._standing(sorted({event.lane for event in events}), cut_lane))
+
+    async def events(self, lanes: Sequence[int], limit: int, topics: TopicFilter) -> list[Event]:
+        """The first of the statements."""
         if not self._db.read(lanes, 1, topics):
             return []
         return list(await self._run("read", "read", lambda: self._read(lanes, limit, topics)))
 
+    def watch(self, lanes: Sequence[int], interval: float, found: Callable[[], None]) -> None:
+        """A look is nothing that anybody else notices."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+        def look() -> None:
+            if self._db.read(lanes, 1, EVERY_TOPIC):
+                found()
+            else:
+                self.watch(lanes, interval, found)
+
+        self._watch = asyncio.get_running_loop().call_later(interval, look)
+
     async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[bytes | None, bytes | None]]:
         raise AssertionError("every payload is small")
 
-    async def standing(self, lanes: Sequence[int], cut_lane: int | None) -> Standing:
+    async def _standing(self, lanes: Sequence[int], cut_lane: int | None) -> Standing:
         """Two statements: each of its own moment."""
         found: dict[int, LaneSignature] = {}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
@@ -13,10 +13,10 @@ from outboxd.holds import HoldBook
 from outboxd.lanes import LaneBook
 from outboxd.lifecycle import RetryPolicy
 from outboxd.model import Event
-from outboxd.ports import Report, Standing, TopicFilter
+from outboxd.ports import NOTHING_STANDS, Found, Report, TopicFilter
 from outboxd.settlement import Plan, plan
 from outboxd.workers.lease import Lease
-from outboxd.workers.relay.reader import NOTHING_STANDS, BatchReader
+from outboxd.workers.relay.reader import BatchReader
 from tests.model.broker import SimulatedSink
 from tests.model.connection import SimulatedStore
 from tests.model.database import Violation
@@ -32,17 +32,15 @@ Mutation = Callable[[], Any]
 def torn_reads() -> Any:
     """What blocks is read behind the events, and the events are not read again with it."""
 
-    async def compared(
-        reader: BatchReader, lanes: Sequence[int], limit: int, topics: TopicFilter
-    ) -> tuple[list[Event], Standing]:
-        port, holds = reader._.reader, reader._.holds
-        events = await port.read(lanes, limit, topics)
+    async def compared(reader: BatchReader, lanes: Sequence[int], limit: int, topics: TopicFilter) -> Found:
+        port, holds = cast(SimulatedStore, reader._.reader), reader._.holds
+        events = await port.events(lanes, limit, topics)
         if not events:
-            return events, NOTHING_STANDS
+            return Found(events, NOTHING_STANDS)
         _, standing, blocked = await port.snapshot(lanes, limit, topics, {})
         for lane in lanes:
             holds.load(lane, blocked.get(lane, []))
-        return events, standing
+        return Found(events, standing)
 
     return patch.object(BatchReader, "_compared", compared)
 

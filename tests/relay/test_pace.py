@@ -16,7 +16,7 @@ from outboxd.workers.bell import Bell
 from outboxd.workers.lease import Lease
 from outboxd.workers.relay import Limits, Relay
 from outboxd.workers.relay.reader import Reading
-from outboxd.workers.relay.relay import MOST_PACE
+from outboxd.workers.relay.tempo import MOST_PACE
 from tests.relay.test_bell import NoMetrics
 from tests.relay.test_reader import Table, event
 

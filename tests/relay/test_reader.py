@@ -11,11 +11,9 @@ from outboxd.lanes import LaneBook
 from outboxd.lifecycle import RetryPolicy
 from outboxd.model import Event
 from outboxd.order import OrderPolicy
-from outboxd.ports import Grant, LaneSignature, Snapshot, Standing, TopicFilter
+from outboxd.ports import NOTHING_STANDS, Found, Grant, LaneSignature, Snapshot, TopicFilter
 from outboxd.workers.lease import Lease
 from outboxd.workers.relay.reader import BatchReader, Reading
-
-NOTHING = Standing({}, cut_lane_dated=False)
 
 
 def event(number: int, lane: int = 1, topic: str = "t", payload: bytes | None = b"{}", size: int = 0) -> Event:
@@ -36,21 +34,17 @@ class Table:
         for event in events:
             self._events.remove(event)
 
-    async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter) -> list[Event]:
-        """As the statement does."""
+    async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter) -> Found:
+        """As the statement does; nothing blocks."""
         self.reads += 1
         chosen = [e for e in self._events if e.lane in lanes and e.topic not in topics.without]
-        return [e for e in chosen if topics.only in {None, e.topic}][:limit]
-
-    async def standing(self, _lanes: Sequence[int], _cut: int | None) -> Standing:
-        """Nothing blocks."""
-        return NOTHING
+        return Found([e for e in chosen if topics.only in {None, e.topic}][:limit], NOTHING_STANDS)
 
     async def snapshot(
         self, lanes: Sequence[int], limit: int, topics: TopicFilter, _known: Mapping[int, LaneSignature]
     ) -> Snapshot:
         """The same."""
-        return Snapshot(await self.read(lanes, limit, topics), NOTHING, {lane: [] for lane in lanes})
+        return Snapshot(*await self.read(lanes, limit, topics), {lane: [] for lane in lanes})
 
     async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[bytes | None, bytes | None]]:
         """None of them can be read."""

@@ -39,7 +39,11 @@ def samples(telemetry: Telemetry) -> dict[tuple[str, Labels], float]:
         (lambda m: m.dead_lettered(7, "bad"), "outbox_events_dead_lettered_total", {"reason": "bad"}),
         (lambda m: m.duplicates_suspected(7), "outbox_events_duplicates_suspected_total", {}),
         (lambda m: [m.worker_failed("relay") for _ in range(7)], "outbox_worker_failures_total", {"worker": "relay"}),
-        (lambda m: [m.doorbell_rang() for _ in range(7)], "outbox_doorbell_rings_total", {}),
+        (
+            lambda m: [m.doorbell_connected(True), *(m.doorbell_rang() for _ in range(7))],
+            "outbox_doorbell_rings_total",
+            {},
+        ),
         (lambda m: m.processing_duration(7.0), "outbox_processing_duration_seconds_sum", {}),
         (lambda m: m.latency(7.0), "outbox_delivery_latency_seconds_sum", {}),
     ],

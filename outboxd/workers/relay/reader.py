@@ -1,7 +1,7 @@
 """Reads batches: lock-free, from free lanes, compared with what blocks, within the limits."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
@@ -12,7 +12,7 @@ from outboxd.lanes import LaneBook
 from outboxd.lifecycle import Happening, RetryPolicy, crash_batch_limit, decide
 from outboxd.model import Event, Status
 from outboxd.order import OrderPolicy
-from outboxd.ports import EVERY_TOPIC, EventReader, Settler, Sink, Standing, TopicFilter, Upkeep
+from outboxd.ports import EVERY_TOPIC, EventReader, Found, Settler, Sink, Standing, TopicFilter, Upkeep
 from outboxd.workers.lease import Lease
 from outboxd.workers.relay.batch import Batch, payload_size
 
@@ -24,8 +24,6 @@ KILLER = Failure(
 
 UNTORN: Final = 60.0
 """Seconds for which all reads are of one moment, after a write that makes rows readable had an unknown outcome."""
-
-NOTHING_STANDS: Final = Standing({}, cut_lane_dated=False)
 
 UNREADABLE = Failure(
     FailureKind.PERMANENT,
@@ -135,6 +133,10 @@ class BatchReader:
             await self._forgive(instance, {}, batch.exhausted - batch.lanes)
         return batch if batch.lanes else None
 
+    def watch(self, interval: float, found: Callable[[], None]) -> None:
+        """Until something else is read, looks for new events in any lane of this instance, free or not."""
+        self._.reader.watch(self._.book.owned, interval, found)
+
     async def forgive(self, batch: Batch) -> None:
         """After a suspect batch was settled: the lanes whose first batch is through are suspect no more."""
         if batch.suspect:
@@ -154,7 +156,7 @@ class BatchReader:
         if cleared:
             await self._.settler.clear_suspects(instance, cleared)
 
-    async def _compared(self, lanes: Sequence[int], limit: int, topics: TopicFilter) -> tuple[list[Event], Standing]:
+    async def _compared(self, lanes: Sequence[int], limit: int, topics: TopicFilter) -> Found:
         """The next events, with a hold book that is true of them.
 
         What blocks is asked for behind the read. Where the book says the same, it was so all the time. Where it does
@@ -164,18 +166,14 @@ class BatchReader:
         holds, reader = self._.holds, self._.reader
         known = holds.known(lanes)
         if len(known) == len(lanes) and asyncio.get_running_loop().time() >= self._untorn_until:
-            events = await reader.read(lanes, limit, topics)
-            if not events:
-                return events, NOTHING_STANDS
-            read = sorted({event.lane for event in events})
-            standing = await reader.standing(read, events[-1].lane if len(events) == limit else None)
-            if not holds.stale(read, standing.signatures):
-                return events, standing
+            found = await reader.read(lanes, limit, topics)
+            if not holds.stale({event.lane for event in found.events}, found.standing.signatures):
+                return found
         snapshot = await reader.snapshot(lanes, limit, topics, known)
         for lane in tuple(snapshot.blocked):
             # Each is let go of as it is taken over: with very many blocked aggregates both would be too much memory.
             holds.load(lane, snapshot.blocked.pop(lane))
-        return snapshot.events, snapshot.standing
+        return Found(snapshot.events, snapshot.standing)
 
     async def _in_order(self, instance: str, events: list[Event], standing: Standing, cut: int | None) -> list[Event]:
         """The events by id."""

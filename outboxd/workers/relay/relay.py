@@ -18,28 +18,15 @@ from outboxd.workers.relay.batch import Batch
 from outboxd.workers.relay.pauses import Pauses
 from outboxd.workers.relay.reader import BatchReader, Reading
 from outboxd.workers.relay.sizes import BatchSize
+from outboxd.workers.relay.tempo import Tempo
 
 log = structlog.get_logger(__name__)
 
 FAILED_PAUSE: Final = 5.0
 """Seconds until the events of a batch that failed for a reason of ours are read again."""
 
-SLOW_READ: Final = 0.02
-SLOW_EVENT: Final = 0.000_05
-SLOW_BYTE: Final = 0.000_000_02
-"""Seconds, and seconds per event and per byte of payload, beyond which a read that found no full batch is slow: the
-rows of a paused topic stand in its way, or those that a dump keeps from being purged."""
-
-REST_AFTER_SLOW: Final = 4.0
-MOST_REST: Final = 2.0
-"""How many times as long as a slow read the database is left alone behind it; and how many seconds at most."""
-
-PACE: Final = 0.5
-"""The share of the time that a batch takes, for which no other begins behind one that had all there was: else a stream
-of events would go in ever smaller batches, each of which costs as much as a hundred events."""
-
-MOST_PACE: Final = 0.05
-"""Seconds of that, at most: in an outage a batch takes long."""
+IDLE: Final = 1.0
+"""Seconds between two turns of a relay for which the reader's thread looks out."""
 
 PROBE_ROWS: Final = 100
 """How many rows a probe of a topic looks at for one that it can send: the first ones may be held, or bad."""
@@ -74,8 +61,7 @@ class Relay:
         self._in_flight: dict[asyncio.Task[None], Batch] = {}
         self._bytes = 0
         self._sizes = BatchSize(limits.batch_size, limits.batch_bytes)
-        self._took = 0.0
-        """Seconds from the read of a batch to its end, of the last ones."""
+        self._tempo = Tempo()
         self._next_at = 0.0
         self._draining = False
         self._waiting = False
@@ -112,26 +98,26 @@ class Relay:
         except SinkUnavailableError as error:
             self.pauses.note_trouble(error.failure, now)
             return 0.0
-        rest = self._rest(started, asyncio.get_running_loop().time() - now)
+        took = asyncio.get_running_loop().time() - now
+        if started is None:
+            rest = self._tempo.rest(took)
+        else:
+            rest = self._tempo.rest(took, len(started.events), started.bytes, cut=started.cut)
         return max(rest, self._pause(started))
 
     def _pause(self, started: Batch | None) -> float:
         """Until the next look. A topic that is paused is probed in time."""
         more = started is not None and (started.cut or started.suspect or self._.book.unfinished)
         if started is not None and not more:
-            self._next_at = asyncio.get_running_loop().time() + min(MOST_PACE, PACE * self._took)
+            self._next_at = asyncio.get_running_loop().time() + self._tempo.pace
         if self._bell.trusted and not more and not any(self.pauses.open_circuits()):
             return self._bell.pause(self._limits.poll_interval, found=started is not None)
-        return 0.0 if started is not None else self._limits.poll_interval
-
-    @staticmethod
-    def _rest(started: Batch | None, took: float) -> float:
-        """Seconds to leave the database alone, after a look that took so many."""
-        expected = SLOW_READ
         if started is not None:
-            expected += SLOW_EVENT * len(started.events) + SLOW_BYTE * started.bytes
-        slow = took > expected and (started is None or not started.cut)
-        return min(MOST_REST, took * REST_AFTER_SLOW) if slow else 0.0
+            return 0.0
+        if self._limits.poll_interval >= IDLE or self._in_flight or any(self.pauses.open_circuits()):
+            return self._limits.poll_interval
+        self._reader.watch(self._limits.poll_interval, self.wake)
+        return IDLE
 
     async def _start(self) -> Batch | None:
         """Starts the next batch, of one event only where it probes."""
@@ -175,7 +161,7 @@ class Relay:
         self._observe()
 
         def landed(task: asyncio.Task[None]) -> None:
-            self._took = (self._took + asyncio.get_running_loop().time() - batch.read_at) / 2
+            self._tempo.landed(asyncio.get_running_loop().time() - batch.read_at)
             self._bytes -= size
             del self._in_flight[task]
             self._.book.release(batch.lanes)
