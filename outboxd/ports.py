@@ -157,8 +157,8 @@ class EventReader(Protocol):
         """The first `limit` deliverable events of the lanes by (lane, id); large payloads and headers are left out."""
 
     def watch(self, lanes: Sequence[int], interval: float, found: Callable[[], None]) -> None:
-        """Looks for new events every `interval` seconds, and calls `found` once there may be some. Whatever else this
-        reader is asked for ends it."""
+        """Looks for new events every `interval` seconds, and calls `found` once there may be some; that ends it, as
+        another watch does."""
 
     async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[bytes | None, bytes | None]]:
         """The payloads and headers of these rows, by id; None for a payload that the database cannot send."""

@@ -22,7 +22,7 @@ ATTEMPTS: Final = 5
 """How often a transaction is tried when the server rolls it back for a deadlock or a lock time-out."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Watch:
     """What the thread does while there is no work."""
 
@@ -30,6 +30,8 @@ class _Watch:
     look: Callable[[Connection], bool]
     found: Callable[[], None]
     loop: asyncio.AbstractEventLoop
+    due: float
+    """By `time.monotonic`."""
 
 
 class Session:
@@ -81,9 +83,10 @@ class Session:
         return await self._submit(lambda: self._attempt(transact))
 
     def watch(self, interval: float, look: Callable[[Connection], bool], found: Callable[[], None]) -> None:
-        """While there is no work, the thread runs `look` every `interval` seconds by itself; once it returns True, or
-        fails, `found` is called in the event loop. (Waking that for each look would double what a look costs.)"""
-        watch = _Watch(interval, look, found, asyncio.get_running_loop())
+        """The thread runs `look` every `interval` seconds by itself, the first time after one; once it returns True, or
+        fails, `found` is called in the event loop, and that ends it, as does another watch. (To wake the event loop
+        for each look would double what a look costs.)"""
+        watch = _Watch(interval, look, found, asyncio.get_running_loop(), time.monotonic() + interval)
 
         def begin() -> None:
             self._watch = watch
@@ -114,7 +117,6 @@ class Session:
 
     def _serve(self) -> None:
         while (perform := self._next()) is not None:
-            self._watch = None
             with suppress(RuntimeError):  # the event loop is closed: nobody waits for the answer
                 perform()
 
@@ -122,9 +124,10 @@ class Session:
         """Waits for work, and looks meanwhile."""
         while (watch := self._watch) is not None:
             try:
-                return self._work.get(timeout=watch.interval)
+                return self._work.get(timeout=max(0.0, watch.due - time.monotonic()))
             except Empty:
                 self._look(watch)
+                watch.due = time.monotonic() + watch.interval
         return self._work.get()
 
     def _look(self, watch: "_Watch") -> None:

@@ -35,8 +35,20 @@ def test_the_pace_follows_what_batches_take() -> None:
     """Half of it, as of late, and never more than MOST_PACE."""
     tempo = Tempo()
     assert tempo.pace == 0
-    for _ in range(20):
+    for _ in range(100):
         tempo.landed(0.01)
     assert round(tempo.pace, 4) == 0.005
-    tempo.landed(60)
+    for _ in range(20):
+        tempo.landed(60)
     assert tempo.pace == MOST_PACE
+
+
+def test_one_batch_that_took_long_does_not_hold_up_the_next_ones() -> None:
+    """A flush of the server's log may take a tenth of a second."""
+    tempo = Tempo()
+    for _ in range(50):
+        tempo.landed(0.01)
+    tempo.landed(0.1)
+    assert tempo.pace < 0.01
+    tempo.landed(0.01)
+    assert tempo.pace < 0.0075

@@ -134,8 +134,9 @@ class BatchReader:
         return batch if batch.lanes else None
 
     def watch(self, interval: float, found: Callable[[], None]) -> None:
-        """Until something else is read, looks for new events in any lane of this instance, free or not."""
-        self._.reader.watch(self._.book.owned, interval, found)
+        """Looks for new events in the lanes of this instance, free or not, until there may be some."""
+        if lanes := self._.book.owned:
+            self._.reader.watch(lanes, interval, found)
 
     async def forgive(self, batch: Batch) -> None:
         """After a suspect batch was settled: the lanes whose first batch is through are suspect no more."""

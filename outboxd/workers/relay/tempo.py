@@ -22,6 +22,11 @@ of events would go in ever smaller batches, each of which costs as much as a hun
 MOST_PACE: Final = 0.05
 """Seconds of that, at most: in an outage a batch takes long."""
 
+RISE: Final = 0.1
+FALL: Final = 0.5
+"""How much of what a batch took counts, where it is more than the last ones took, and where it is less: a single flush
+of the server's log that takes a tenth of a second must not delay the batches behind it."""
+
 
 class Tempo:
     """What was met lately. All times in seconds."""
@@ -32,7 +37,7 @@ class Tempo:
 
     def landed(self, took: float) -> None:
         """A batch took so long, from its read to its end."""
-        self._took = (self._took + took) / 2
+        self._took += (took - self._took) * (RISE if took > self._took else FALL)
 
     @property
     def pace(self) -> float:

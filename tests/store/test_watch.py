@@ -1,0 +1,115 @@
+"""While nothing is there to deliver, the thread that reads looks out by itself."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from outboxd.model import TableNames
+from outboxd.order import OrderPolicy
+from outboxd.store.engine import ConnectOptions
+from outboxd.store.store import Store, open_store
+from tests.conftest import Database
+from tests.end_to_end.application import INSERT, Ledger
+
+EVERY = 0.02
+PATIENCE = 10.0
+LANES = range(64)
+
+
+@asynccontextmanager
+async def store_of(outbox: Database) -> AsyncIterator[Store]:
+    """As the daemon opens it."""
+    store = await open_store(
+        outbox.url,
+        TableNames(),
+        batch_bytes=10**6,
+        keep_sent=True,
+        policy=OrderPolicy(),
+        default_topic="",
+        lease_ttl=15,
+        options=ConnectOptions(),
+    )
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def commit(outbox: Database, events: int = 1) -> None:
+    """As an application does."""
+    with outbox.connect() as application, application.cursor() as cursor:
+        for number in range(events):
+            cursor.execute(INSERT, Ledger().row(f"a{number}", "orders"))
+
+
+async def test_what_is_committed_is_found(outbox: Database) -> None:
+    """Once, also where the same thread is given other work all the time; and a new watch finds it again."""
+    async with store_of(outbox) as store:
+        found = asyncio.Event()
+        store.reader.watch(LANES, EVERY, found.set)
+        for _ in range(10):
+            await store.lookout.look(LANES)
+            await asyncio.sleep(EVERY / 2)
+        assert not found.is_set()
+        await asyncio.to_thread(commit, outbox)
+        async with asyncio.timeout(PATIENCE):
+            await found.wait()
+        assert len((await store.reader.read(LANES, 10)).events) == 1
+        again = asyncio.Event()
+        store.reader.watch(LANES, EVERY, again.set)
+        async with asyncio.timeout(PATIENCE):
+            await again.wait()
+
+
+async def test_busy_thread_still_looks(outbox: Database) -> None:
+    """Work that comes more often than the looks does not put them off."""
+    await asyncio.to_thread(commit, outbox)
+    async with store_of(outbox) as store:
+        found = asyncio.Event()
+        store.reader.watch(LANES, EVERY, found.set)
+        async with asyncio.timeout(PATIENCE):
+            while not found.is_set():
+                await store.lookout.look(LANES)
+
+
+async def test_whose_lanes_have_nothing_is_left_alone(outbox: Database) -> None:
+    """Another instance's events are none of its business."""
+    await asyncio.to_thread(commit, outbox)
+    async with store_of(outbox) as store:
+        (event,) = (await store.reader.read(LANES, 10)).events
+        others, mine = asyncio.Event(), asyncio.Event()
+        store.reader.watch([lane for lane in LANES if lane != event.lane], EVERY, others.set)
+        await asyncio.sleep(5 * EVERY)
+        store.reader.watch([event.lane], EVERY, mine.set)
+        async with asyncio.timeout(PATIENCE):
+            await mine.wait()
+        assert not others.is_set()
+
+
+async def test_a_lost_connection_is_told(outbox: Database) -> None:
+    """Whoever asks next meets it, and puts it right."""
+    async with store_of(outbox) as store:
+        await store.reader.read(LANES, 10)
+        found = asyncio.Event()
+        store.reader.watch(LANES, EVERY, found.set)
+        with outbox.connect() as root, root.cursor() as cursor:
+            mine = "SELECT id FROM information_schema.processlist WHERE db = %s AND id <> CONNECTION_ID()"
+            cursor.execute(mine, (outbox.name,))
+            for (session,) in cursor.fetchall():
+                cursor.execute(f"KILL {session}")
+        async with asyncio.timeout(PATIENCE):
+            await found.wait()
+
+
+async def test_closing_ends_it(outbox: Database) -> None:
+    """And the thread."""
+    before = threading.active_count()
+    async with store_of(outbox) as store:
+        store.reader.watch(LANES, EVERY, lambda: None)
+        await asyncio.sleep(2 * EVERY)
+    for _ in range(100):
+        if threading.active_count() <= before:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("a thread is left")
