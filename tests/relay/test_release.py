@@ -1,5 +1,6 @@
 """Events that were held behind a dead letter, over a table in memory."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -88,3 +89,21 @@ async def test_a_dead_letter_that_comes_and_goes_between_two_looks(table: Table,
     table.waiting = {5}
     await release.run_once()
     assert table.waiting == set()
+
+
+async def test_held_events_that_vanish_while_their_lane_is_busy_keep_nobody_from_reading_it(table: Table) -> None:
+    """An operator deletes them: the lane that was wanted for their sake is read on."""
+    lease, book, order = Lease(), LaneBook(), OrderPolicy(hold=True)
+    lease.extend("i", float("inf"))
+    book.grant([Grant(LANE, 0, None)], 1000)
+    port = cast(Any, table)
+    reservations = Reservations(book, HoldBook(order))
+    release = HoldRelease(port, lease, reservations, Rounds(port, book), order, source="s", interval=0.001)
+    table.dead, table.waiting = {1}, {2, 3}
+    book.occupy([LANE])
+    await release.run_once()
+    table.waiting, table.held_now = set(), False
+    await asyncio.sleep(0.01)
+    await release.run_once()
+    book.release([LANE])
+    assert book.readable() == [LANE]
