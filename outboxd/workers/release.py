@@ -48,11 +48,12 @@ class HoldRelease:
         if not self._lease.trusted or not self._reservations.owned:
             self._seen.clear()
             return self._interval
-        if not (await self._rounds.look(self._interval)).held:
+        seen = await self._rounds.look(self._interval)
+        lanes = await self._upkeep.held_lanes(self._reservations.owned) if seen.held else []
+        if not lanes:
             self._seen.clear()
-            return self._rounds.rest(self._interval)
-        lanes = await self._upkeep.held_lanes(self._reservations.owned)
-        holding = await self._upkeep.holding(lanes)
+        holding = await self._upkeep.holding(lanes) if lanes else {}
+        # Also for no lanes: one that was asked for and not free is waited for until it is asked for no more.
         changed = [lane for lane in lanes if self._changed(lane, holding.get(lane, LaneSignature()))]
         async with self._reservations.of(self.name, changed) as reserved:
             for lane in reserved:
