@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from outboxd.config.explain import explain
 from outboxd.config.keys import Key, Origins
 from outboxd.config.layers import Layer, overridden_flags, read_environment, read_file, read_flags
-from outboxd.config.settings import Settings
+from outboxd.config.settings import Context, Settings, merged
 from outboxd.errors import ConfigError
 
 
@@ -65,18 +65,5 @@ def load_with_origins(
 
 
 def _validated(layers: Sequence[Layer], need_sink: bool) -> Settings:
-    class LayeredSettings(Settings):
-        sink_needed = need_sink
-
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return tuple(InitSettingsSource(settings_cls, layer.values) for layer in reversed(layers))
-
-    return LayeredSettings()
+    values: dict[str, Any] = reduce(merged, (layer.values for layer in layers), {})
+    return Settings.model_validate(values, context=Context(need_sink=need_sink))

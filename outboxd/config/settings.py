@@ -1,10 +1,9 @@
 """The whole configuration: what one source has, and what the daemon has."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypedDict
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, ValidationInfo, model_validator
 
 from outboxd.config.kafka import KafkaSettings
 from outboxd.config.sections import (
@@ -122,12 +121,15 @@ class TelemetrySettings(Section):
     otlp_interval: Duration = Field(default=duration("30s"), ge=1, le=3600)
 
 
-class Settings(BaseSettings, Section):
-    """All of it. What is written at the top level for sources is in `sources` by the time this exists."""
+class Context(TypedDict):
+    """What the validation of `Settings` is told besides the values."""
 
-    model_config = SettingsConfigDict(case_sensitive=True, validate_default=False)
-    sink_needed: ClassVar[bool] = True
+    need_sink: bool
     """Whether the brokers must be named. Commands that only use the database do without."""
+
+
+class Settings(Section):
+    """All of it. What is written at the top level for sources is in `sources` by the time this exists."""
 
     sources: dict[SourceName, SourceSettings]
     instance: InstanceSettings = InstanceSettings()
@@ -135,22 +137,13 @@ class Settings(BaseSettings, Section):
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what it is given: `outboxd.config.load` adds file, environment and flags."""
-        return (init_settings,)
-
     @model_validator(mode="before")
     @classmethod
-    def _resolve_sources(cls, given: Any) -> Any:
-        return resolve_sources(given, sink_needed=cls.sink_needed) if isinstance(given, dict) else given
+    def _resolve_sources(cls, given: Any, info: ValidationInfo) -> Any:
+        if not isinstance(given, dict):
+            return given
+        context: Context = info.context or Context(need_sink=True)
+        return resolve_sources(given, need_sink=context["need_sink"])
 
     def contradictions(self) -> Iterator[Contradiction]:
         owners: dict[tuple[str, str], str] = {}
@@ -162,14 +155,14 @@ class Settings(BaseSettings, Section):
             owners |= dict.fromkeys(tables, name)
 
 
-def resolve_sources(given: Mapping[str, Any], *, sink_needed: bool) -> dict[str, Any]:
+def resolve_sources(given: Mapping[str, Any], *, need_sink: bool) -> dict[str, Any]:
     """Moves the sections of sources from the top level into each source, which overrides them key by key."""
     shared = {key: value for key, value in given.items() if key in SourceSettings.model_fields}
     daemon = {key: value for key, value in given.items() if key not in shared}
     declared = daemon.get("sources") or {DEFAULT_SOURCE: {}}
     if isinstance(declared, Mapping):
         daemon["sources"] = {
-            name: _complete(merged(shared, own), sink_needed) if isinstance(own, Mapping) else own
+            name: _complete(merged(shared, own), need_sink) if isinstance(own, Mapping) else own
             for name, own in declared.items()
         }
     return daemon
@@ -184,12 +177,12 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return both
 
 
-def _complete(source: dict[str, Any], sink_needed: bool) -> dict[str, Any]:
+def _complete(source: dict[str, Any], need_sink: bool) -> dict[str, Any]:
     """Sections that have required keys exist, so that an error names the key and not only the section."""
     kafka = source.setdefault("kafka", {})
     source.setdefault("database", {})
     sink = source.get("sink")
     kind = sink.get("kind", "kafka") if isinstance(sink, Mapping) else "kafka"
-    if isinstance(kafka, Mapping) and not (sink_needed and kind == "kafka"):
+    if isinstance(kafka, Mapping) and not (need_sink and kind == "kafka"):
         source["kafka"] = {"bootstrap_servers": NO_SERVERS} | dict(kafka)
     return source
