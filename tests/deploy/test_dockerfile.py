@@ -1,6 +1,7 @@
 """The Dockerfile, as far as it can be judged without an engine. CI does not build the image."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -46,6 +47,28 @@ def test_what_is_copied_makes_a_whole_wheel(tmp_path: Path) -> None:
     names = subprocess.run([sys.executable, "-m", "zipfile", "-l", wheel], capture_output=True, check=True).stdout
     assert b"outboxd/__main__.py" in names
     assert b"outboxd/migrations/env.py" in names
+
+
+def test_nothing_is_compiled_at_a_start(tmp_path: Path) -> None:
+    """The command that compiles the standard library leaves out nothing that the daemon or a health check imports."""
+    [command] = re.findall(r"^RUN (python -m compileall .*)$", TEXT, re.MULTILINE)
+    (tmp_path / "python").symlink_to(sys.executable)
+    here = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode")}
+    done = subprocess.run(command, shell=True, env=os.environ | here, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    program = """
+import os, pathlib, sys
+import outboxd.cli.run, outboxd.health.__main__, outboxd.sinks.kafka, pymysql
+library = pathlib.Path(os.__file__).parent
+specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
+files = [spec for spec in specs if spec and spec.cached and "site-packages" not in spec.origin]
+ours = [spec for spec in files if library in pathlib.Path(spec.origin).parents]
+missing = [spec.name for spec in ours if not os.path.exists(spec.cached)]
+print(len(ours) > 100, missing)
+"""
+    unwritten = here | {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | unwritten, capture_output=True, check=False)
+    assert done.stdout == b"True []\n", done.stdout + done.stderr
 
 
 def test_outboxd_understands_the_images_environment() -> None:
