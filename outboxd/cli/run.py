@@ -41,8 +41,7 @@ def command(settings: Settings) -> None:
         settings.telemetry.otlp_interval,
         handler,
     )
-    # A batch is thousands of short-lived tuples without cycles: looking through them all the time finds nothing.
-    gc.collect()
+    # What was made so far stays: it is not worth a look. And a batch is thousands of short-lived tuples without cycles.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     guards: eventloop.Guards = []
