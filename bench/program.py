@@ -40,7 +40,9 @@ class Process:
         self._command = command
         self._log = log
         self._peak_rss = 0
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("OUTBOXD_")}
+        # An installed outboxd has its bytecode; a checkout's is written at the first start, which does not count.
+        left = ("OUTBOXD_", "PYTHONDONTWRITEBYTECODE")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(left)}
         self.started_at = time.time()
         with log.open("wb") as out:
             self._process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
