@@ -104,13 +104,16 @@ class LaneBook:
 
         Lanes that a cut read passed over come first, alone, so that a busy lane cannot starve them.
         """
-        free = self._free() - self._wanted - self._leaving - self._suspects.keys()
+        free = self._readable()
         return sorted((free & self._passed_over) or free)
+
+    def _readable(self) -> set[int]:
+        return self._free() - self._wanted - self._leaving - self._suspects.keys()
 
     @property
     def unfinished(self) -> bool:
-        """A lane that can be read has more: a read was cut within it."""
-        return not self._unfinished.isdisjoint(self.readable())
+        """A lane that can be read may have more: a read was cut within it, or in front of it."""
+        return not self._readable().isdisjoint(self._unfinished | self._passed_over)
 
     def suspects(self) -> list[int]:
         """The free lanes whose first batch must be sent with care."""

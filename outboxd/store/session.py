@@ -18,6 +18,9 @@ from outboxd.store.engine import RETRYABLE, error_code
 
 T = TypeVar("T")
 
+LOOK_REST: Final = 4.0
+"""How many times as long as a look of its own the thread leaves the database alone behind it."""
+
 ATTEMPTS: Final = 5
 """How often a transaction is tried when the server rolls it back for a deadlock or a lock time-out."""
 
@@ -126,8 +129,10 @@ class Session:
             try:
                 return self._work.get(timeout=max(0.0, watch.due - time.monotonic()))
             except Empty:
+                began = time.monotonic()
                 self._look(watch)
-                watch.due = time.monotonic() + watch.interval
+                now = time.monotonic()
+                watch.due = now + max(watch.interval, LOOK_REST * (now - began))
         return self._work.get()
 
     def _look(self, watch: "_Watch") -> None:

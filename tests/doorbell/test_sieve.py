@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from io import BytesIO
 
 import pytest
+from pymysqlreplication.constants import BINLOG
 
-from outboxd.store.binlog.sieve import Heard
+from outboxd.store.binlog.sieve import Heard, Sieve
 from outboxd.store.binlog.stream import Stream
 from outboxd.store.engine import open_engine
 from tests.conftest import Database
@@ -93,3 +95,17 @@ def test_what_is_logged_as_a_statement(outbox: Database, hear_until: HearUntil) 
         for step in ("END", "PREPARE", "COMMIT"):
             cursor.execute(f"XA {step} 'one'")
     assert Heard.UNCLEAR in hear_until(Heard.INSERT)
+
+
+def test_names_are_compared_as_servers_do_that_ignore_case() -> None:
+    """Also of letters beyond ASCII: such a server writes the name in lower case, whatever the URL says."""
+    names = b"".join(bytes([len(name)]) + name + b"\0" for name in ("ünit".encode(), b"outbox_events"))
+    log = packet(BINLOG.TABLE_MAP_EVENT, b"123456\0\0" + names)
+    log += packet(BINLOG.WRITE_ROWS_EVENT_V2, b"123456\0\0") + packet(BINLOG.XID_EVENT, b"12345678")
+    assert Sieve(BytesIO(log).read, "Ünit", "outbox_events").next() is Heard.INSERT
+
+
+def packet(kind: int, body: bytes) -> bytes:
+    """An event as the server sends it: a length, a number, a zero, then the event's head."""
+    head = b"\0" * 4 + bytes([kind]) + b"\0" * 14
+    return (1 + len(head) + len(body)).to_bytes(3, "little") + b"\1\0" + head + body

@@ -10,13 +10,13 @@ from outboxd.lanes import LaneBook
 from outboxd.lifecycle import RetryPolicy
 from outboxd.model import Event
 from outboxd.order import OrderPolicy
-from outboxd.ports import Grant, Report
+from outboxd.ports import Found, Grant, Report, Standing, TopicFilter
 from outboxd.telemetry.metrics import Metrics
 from outboxd.workers.bell import Bell
 from outboxd.workers.lease import Lease
 from outboxd.workers.relay import Limits, Relay
 from outboxd.workers.relay.reader import Reading
-from outboxd.workers.relay.tempo import MOST_PACE
+from outboxd.workers.relay.tempo import MOST_PACE, QUIET, SLOW_READ, SLOW_READS
 from tests.relay.test_bell import NoMetrics
 from tests.relay.test_reader import Table, event
 
@@ -77,4 +77,68 @@ async def test_a_backlog_is_read_without_a_rest() -> None:
     assert await relay.run_once() == 0
     assert await relay.run_once() == 0
     assert len(relay._in_flight) == 2
+    await relay.drain(10)
+
+
+class Slow(Outbox):
+    """Where rows of others stand in the way of each read."""
+
+    async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter) -> Found:
+        """Takes long, and finds nothing."""
+        await asyncio.sleep(2 * SLOW_READ)
+        return await super().read(lanes, limit, topics)
+
+    def watch(self, *_: object) -> None:
+        """Not here."""
+
+
+async def test_a_ring_does_not_cut_short_the_rest_behind_slow_reads() -> None:
+    """Whatever wakes the relay, the database is left alone for so long."""
+    outbox = Slow([])
+    relay = relay_of(outbox, 1000)
+    for lane in (1, 2):
+        relay._.holds.load(lane, [])
+    relay._bell.hung("ROW")
+    rest = 0.0
+    for _ in range(SLOW_READS):
+        await asyncio.sleep(QUIET)
+        relay._bell.ring()
+        rest = await relay.run_once()
+    reads = outbox.reads
+    assert rest > 4 * SLOW_READ
+    relay._bell.ring()
+    assert rest / 2 < await relay.run_once() <= rest
+    assert outbox.reads == reads == SLOW_READS
+
+
+class Dated(Outbox):
+    """Whose rows carry a due time although they are new."""
+
+    def __init__(self, events: Sequence[Event], chunks: int) -> None:
+        super().__init__(events)
+        self.chunks = chunks
+        """How many times a chunk of them is put right."""
+
+    async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter) -> Found:
+        """Those of the lane that the limit cuts must wait."""
+        events, _ = await super().read(lanes, limit, topics)
+        return Found(events, Standing({}, cut_lane_dated=len(events) == limit and self.chunks > 0))
+
+    async def undate(self, *_: object) -> int:
+        """One chunk."""
+        self.chunks -= 1
+        return 1
+
+
+async def test_rows_that_carry_a_due_time_are_put_right_without_a_rest() -> None:
+    """Chunk after chunk, also where a doorbell would let the relay sleep."""
+    outbox = Dated([event(number, lane=1) for number in range(4)], chunks=20)
+    relay = relay_of(outbox, 2)
+    for lane in (1, 2):
+        relay._.holds.load(lane, [])
+    relay._bell.hung("ROW")
+    while outbox.chunks > 0:
+        assert await relay.run_once() == 0
+    await relay.run_once()
+    assert relay._in_flight
     await relay.drain(10)

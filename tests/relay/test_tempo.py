@@ -1,6 +1,6 @@
 """How soon the relay reads again, by what it met."""
 
-from outboxd.workers.relay.tempo import MOST_PACE, MOST_REST, REST_AFTER_SLOW, SLOW_READ, SLOW_READS, Tempo
+from outboxd.workers.relay.tempo import MOST_PACE, MOST_REST, QUIET, REST_AFTER_SLOW, SLOW_READ, SLOW_READS, VAIN, Tempo
 
 SLOW = 2 * SLOW_READ
 
@@ -8,6 +8,11 @@ SLOW = 2 * SLOW_READ
 def rests(tempo: Tempo, *took: float) -> list[float]:
     """Behind reads that found nothing."""
     return [tempo.rest(seconds) for seconds in took]
+
+
+def pace(tempo: Tempo) -> float:
+    """Behind a batch that had all there was."""
+    return tempo.distance(0.0, found=True)
 
 
 def test_the_database_is_left_alone_behind_some_slow_reads_in_a_row() -> None:
@@ -34,13 +39,13 @@ def test_a_read_that_found_much_may_take_longer() -> None:
 def test_the_pace_follows_what_batches_take() -> None:
     """Half of it, as of late, and never more than MOST_PACE."""
     tempo = Tempo()
-    assert tempo.pace == 0
+    assert pace(tempo) == 0
     for _ in range(100):
         tempo.landed(0.01)
-    assert round(tempo.pace, 4) == 0.005
+    assert round(pace(tempo), 4) == 0.005
     for _ in range(20):
         tempo.landed(60)
-    assert tempo.pace == MOST_PACE
+    assert pace(tempo) == MOST_PACE
 
 
 def test_one_batch_that_took_long_does_not_hold_up_the_next_ones() -> None:
@@ -49,6 +54,15 @@ def test_one_batch_that_took_long_does_not_hold_up_the_next_ones() -> None:
     for _ in range(50):
         tempo.landed(0.01)
     tempo.landed(0.1)
-    assert tempo.pace < 0.01
+    assert pace(tempo) < 0.01
     tempo.landed(0.01)
-    assert tempo.pace < 0.0075
+    assert pace(tempo) < 0.0075
+
+
+def test_looks_in_vain_become_rarer() -> None:
+    """Up to a limit; what is found, and a while of quiet, ends that."""
+    tempo = Tempo()
+    assert [tempo.distance(0.0, found=False) for _ in range(7)] == [*VAIN, VAIN[-1], VAIN[-1]]
+    assert tempo.distance(QUIET / 2, found=True) == 0
+    assert tempo.distance(QUIET / 2, found=False) == VAIN[1]
+    assert tempo.distance(2 * QUIET, found=False) == VAIN[0]

@@ -48,9 +48,10 @@ class Sieve:
 
     def __init__(self, read: Callable[[int], bytes], schema: str, table: str) -> None:
         self._read = read
-        names = (schema.lower().encode(), table.lower().encode())
-        self._names = b"".join(bytes([len(name)]) + name + b"\0" for name in names)
+        names = b"".join(bytes([len(name)]) + name + b"\0" for name in (schema.encode(), table.encode()))
+        self._names = names.decode().lower()
         """As a TABLE_MAP has them. Servers that ignore case write them in lower case."""
+        self._names_size = len(names)
         self._table_id: bytes | None = None
         self._inserted = False
 
@@ -70,8 +71,8 @@ class Sieve:
         """What an event tells, and how many of its `size` bytes that took."""
         if kind == BINLOG.TABLE_MAP_EVENT:
             # Number (6 bytes), flags (2), then the names.
-            body = self._read(min(size, 8 + len(self._names)))
-            if body[8:].lower() == self._names:
+            body = self._read(min(size, 8 + self._names_size))
+            if body[8:].decode(errors="replace").lower() == self._names:
                 self._table_id = body[:6]
             return None, len(body)
         if kind in WRITES:

@@ -103,18 +103,24 @@ class Relay:
             rest = self._tempo.rest(took)
         else:
             rest = self._tempo.rest(took, len(started.events), started.bytes, cut=started.cut)
-        return max(rest, self._pause(started))
+        pause = self._pause(started)
+        # Whatever wakes the relay before that has to wait.
+        self._next_at = max(self._next_at, asyncio.get_running_loop().time() + rest)
+        return max(rest, pause)
 
     def _pause(self, started: Batch | None) -> float:
         """Until the next look. A topic that is paused is probed in time."""
-        more = started is not None and (started.cut or started.suspect or self._.book.unfinished)
-        if started is not None and not more:
-            self._next_at = asyncio.get_running_loop().time() + self._tempo.pace
-        if self._bell.trusted and not more and not any(self.pauses.open_circuits()):
+        if any(self.pauses.open_circuits()):
+            return 0.0 if started is not None else min(IDLE, self._limits.poll_interval)
+        if self._.book.unfinished or (started is not None and (started.cut or started.suspect)):
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        self._next_at = now + self._tempo.distance(now, found=started is not None)
+        if self._bell.trusted:
             return self._bell.pause(self._limits.poll_interval, found=started is not None)
         if started is not None:
             return 0.0
-        if self._limits.poll_interval >= IDLE or self._in_flight or any(self.pauses.open_circuits()):
+        if self._limits.poll_interval >= IDLE or self._in_flight:
             return self._limits.poll_interval
         self._reader.watch(self._limits.poll_interval, self.wake)
         return IDLE

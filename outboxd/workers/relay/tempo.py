@@ -22,6 +22,13 @@ of events would go in ever smaller batches, each of which costs as much as a hun
 MOST_PACE: Final = 0.05
 """Seconds of that, at most: in an outage a batch takes long."""
 
+VAIN: Final = (0.001, 0.002, 0.004, 0.008, 0.016)
+"""Seconds until the next read behind one that found nothing, and behind further ones: of replicas with a doorbell each
+hears of all events, and most of these are in others' lanes."""
+
+QUIET: Final = 0.1
+"""Seconds without a read after which that begins anew."""
+
 RISE: Final = 0.1
 FALL: Final = 0.5
 """How much of what a batch took counts, where it is more than the last ones took, and where it is less: a single flush
@@ -34,15 +41,18 @@ class Tempo:
     def __init__(self) -> None:
         self._took = 0.0
         self._slow = 0
+        self._vain = 0
+        self._read_at = 0.0
 
     def landed(self, took: float) -> None:
         """A batch took so long, from its read to its end."""
         self._took += (took - self._took) * (RISE if took > self._took else FALL)
 
-    @property
-    def pace(self) -> float:
-        """From the read of a batch that had all there was to the next."""
-        return min(MOST_PACE, PACE * self._took)
+    def distance(self, now: float, *, found: bool) -> float:
+        """From a read that found all there was, or nothing, to the next, at least."""
+        vain = 0 if found or now - self._read_at > QUIET else self._vain
+        self._vain, self._read_at = min(vain + 1, len(VAIN) - 1), now
+        return min(MOST_PACE, PACE * self._took) if found else VAIN[vain]
 
     def rest(self, took: float, events: int = 0, size: int = 0, *, cut: bool = False) -> float:
         """How long to leave the database alone after a read that took so long, and found so many events and bytes."""
