@@ -49,7 +49,7 @@ class Sieve:
     def __init__(self, read: Callable[[int], bytes], schema: str, table: str) -> None:
         self._read = read
         names = b"".join(bytes([len(name)]) + name + b"\0" for name in (schema.encode(), table.encode()))
-        self._names = names.decode().lower()
+        self._names = names.decode(errors="replace").lower()
         """As a TABLE_MAP has them. Servers that ignore case write them in lower case."""
         self._names_size = len(names)
         self._table_id: bytes | None = None
