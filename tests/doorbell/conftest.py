@@ -23,13 +23,18 @@ LOGGING = ("--log-bin", "--server-id=1", "--binlog-format=ROW")
 
 @pytest.fixture(scope="module", params=["mariadb", "mysql"])
 def logging_server(request: pytest.FixtureRequest) -> Iterator[SqlServer]:
-    """MariaDB with a binary log, which it has not by default, and MySQL 9.7, with GTIDs, as it is."""
+    """MariaDB with a binary log, which it has not by default, and MySQL 9.7 as it is. Both have GTIDs by default."""
     plain: SqlServer = request.getfixturevalue(request.param)
     if request.param == "mysql":
         yield plain
         return
     with MariaDB(*LOGGING) as server:
         yield server
+
+
+def begin_log_anew(server: SqlServer) -> None:
+    """Files and numbers of transactions begin again, as if nothing had been written yet."""
+    server.query("RESET MASTER" if server.product == "mariadb" else "RESET BINARY LOGS AND GTIDS")
 
 
 @pytest.fixture(scope="module")

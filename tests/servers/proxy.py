@@ -71,6 +71,12 @@ class Proxy:
         """Serves again."""
         self.refusing = False
 
+    def move(self, target: int) -> None:
+        """As an address at a failover: ends all connections, and the next ones go to another port."""
+        self.refuse()
+        self._target = target
+        self.accept()
+
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._listen, daemon=True).start()
