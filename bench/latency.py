@@ -12,7 +12,7 @@ from typing import Final
 from confluent_kafka import KafkaError, Producer
 
 from bench.backlog import make_events, migrated_database
-from bench.program import Outboxd
+from bench.program import Process, Starter
 from bench.topic import PARTITIONS, consumer_of, create_topic, parse
 from bench.writer import Writer, steady
 from tests.servers.kafka import Kafka
@@ -67,35 +67,52 @@ class Arrivals:
                 message = consumer.poll(0.2)
                 if message is None:
                     continue
-                if message.error() is None:
+                error = message.error()
+                if error is None:
                     self.times.setdefault(parse(message).event_id, time.monotonic())
                     continue
-                ended += message.error().code() == KafkaError._PARTITION_EOF
+                ended += error.code() == KafkaError._PARTITION_EOF
                 if ended >= PARTITIONS:  # it waits at the end of each
                     self._ready.set()
 
 
 def measure_latency(
-    program: Outboxd, server: SqlServer, kafka: Kafka, log: Path, *, per_second: int, seconds: float
+    program: Starter, server: SqlServer, kafka: Kafka, log: Path, *, per_second: int, seconds: float
+) -> Latency:
+    """Of a program in a database of its own. Raises RuntimeError when an event is lost."""
+    with (
+        migrated_database(server) as database,
+        program.start_ready(server.url(database), kafka.bootstrap, log) as process,
+    ):
+        latency = latency_of(
+            process, server, database, kafka, log.with_suffix(".json"), per_second=per_second, seconds=seconds
+        )
+        process.stop()
+    return latency
+
+
+def latency_of(
+    process: Process,
+    server: SqlServer,
+    database: str,
+    kafka: Kafka,
+    ledger_file: Path,
+    *,
+    per_second: int,
+    seconds: float,
 ) -> Latency:
     """An application writes at this rate, for WARM_UP and then `seconds`. Raises RuntimeError when an event is lost."""
     topic = create_topic(kafka)
     load = steady(per_second, WARM_UP + seconds)
-    with (
-        migrated_database(server) as database,
-        program.start_ready(server.url(database), kafka.bootstrap, log) as process,
-        Writer(server.url(database), topic, load, log.with_suffix(".json")) as writer,
-        Arrivals(kafka, topic) as arrived,
-    ):
+    with Writer(server.url(database), topic, load, ledger_file) as writer, Arrivals(kafka, topic) as arrived:
         writer.start()
         ledger = writer.finish()
         deadline = time.monotonic() + PATIENCE
         while len(arrived) < len(ledger.committed):
             process.check()
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{len(arrived)} of {len(ledger.committed)} events have arrived; see {log}")
+                raise RuntimeError(f"{len(arrived)} of {len(ledger.committed)} events have arrived by {process}")
             time.sleep(0.05)
-        process.stop()
     kafka.delete_topic(topic)
     counted = [
         arrived[event] - committed

@@ -125,6 +125,13 @@ class Program(Protocol):
         """What it uses to start, and to stop once it is ready, with nothing to do."""
 
 
+class Starter(Protocol):
+    """Something of which one can tell when it delivers."""
+
+    def start_ready(self, database_url: str, kafka: str, log: Path) -> Process:
+        """Starts it, and returns when it is ready to deliver. Its output goes to the file `log`."""
+
+
 @dataclass(frozen=True)
 class BareLoop:
     """`bench/bare_loop.py`."""

@@ -11,7 +11,9 @@ from bench.measurements.measurement import Measurement, milliseconds, thousands
 from bench.scene import BELL, Scene
 
 RATES: Final = (1, 50, 500, 5000)
-PEER_RATES: Final = (50, 500)
+FLOOR_RATES: Final = (50, 500)
+PEER_RATES: Final = {False: (50,), True: (50, 500)}
+"""By whether it is tuned."""
 SECONDS: Final = 6.0
 SECONDS_AT_ONE: Final = 15.0
 """At one event a second: the fewer there are, the longer it takes to have some."""
@@ -59,11 +61,11 @@ def measure(scene: Scene) -> Latencies:
                 program, scene.server, scene.kafka, scene.log(way), per_second=rate, seconds=seconds(scene, rate)
             )
             _note(scene, lines, Line(program.name, way, done))
-    for rate in PEER_RATES:
+    for rate in FLOOR_RATES:
         floor = measure_floor(scene.server, scene.kafka, per_second=rate, seconds=seconds(scene, rate))
         _note(scene, lines, Line(FLOOR, "", floor))
-    for peer in peers(scene, tuned=[True]):
-        for rate in PEER_RATES:
+    for peer in peers(scene):
+        for rate in PEER_RATES[peer.tuned]:
             _note(scene, lines, Line(peer.name, "", peer.latency(rate, seconds(scene, rate))))
     return Latencies(lines, scene.bell)
 
@@ -101,7 +103,7 @@ def rows(figures: Latencies) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "latency",
     "From COMMIT to the consumer",
-    170,
+    200,
     Latencies,
     measure,
     ("program", "", "events/s", "events", "p50", "p95", "p99", "max"),
