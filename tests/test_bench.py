@@ -9,17 +9,18 @@ import pytest
 from rich.console import Console
 
 from bench.__main__ import make
-from bench.backlog import make_events
+from bench.backlog import PAYLOAD, make_events
 from bench.document import DOCUMENT, KEPT, MISSING, PLACE, fill_in, parts_of
 from bench.drain import Drain
 from bench.latency import Latency, summarise
-from bench.measurements import contest, crash, drain, idle, latency, start, sustained, writers
+from bench.measurements import contest, crash, doorbell, drain, idle, latency, settings, start, sustained, writers
 from bench.measurements.contest import Contest, Drained
 from bench.measurements.sustained import Step, limit_of, search
 from bench.program import Usage
 from bench.registry import MEASUREMENTS
 from bench.result import Result
 from bench.scene import Scene
+from bench.servers import start_mariadb
 from bench.tables import show, targets
 from bench.targets import TUNED, verdicts
 from bench.topic import Delivery, Message, compare
@@ -48,6 +49,12 @@ def good_figures() -> dict[str, Any]:
     return {
         "drain": Contest([drained("bare loop", 100, 120), drained("outboxd", 100, 102), drained(TUNED, 60)]),
         "latency": latency.Latencies([latency.Line("outboxd", latency.DOORBELL, quick)], ""),
+        "settings": settings.Settings(
+            [settings.Setting("default", 10, [100], 760, 300, {"daemon": 1, "database": 2}, [])]
+        ),
+        "doorbell": doorbell.Doorbells(
+            [doorbell.Beside(doorbell.QUIET, 100, {"daemon": 0.01, "database": 0.02}, 80, quick)], ""
+        ),
         "idle": idle.Idles([idle.Idle("outboxd", idle.POLLING, 10, 22, {"daemon": 0.01}, 80)], "no bell"),
         "start": start.Starts([start.Start("outboxd", [0.8, 0.9, 1.2])]),
         "crash": crash.Crashes([crash.Crash("outboxd", 10, 3, 15.0, RIGHT._replace(duplicates=2))]),
@@ -76,6 +83,28 @@ def test_a_small_run_delivers_everything_and_is_written_down(kafka: Kafka, maria
     assert all(way.rates[0] > 0 for way in written.ways)
     show(result, console)
     assert "bare loop" in console.export_text()
+
+
+@pytest.mark.usefixtures("mariadb")
+def test_settings_and_the_doorbell_in_small(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's setting reaches the daemon and is taken back; others' traffic fills the log and leaves nothing."""
+    monkeypatch.setattr(settings, "VARIANTS", (settings.DEFAULT, settings.BOTH))
+    monkeypatch.setattr(doorbell, "TRAFFIC", {"rows": 50_000})
+    with start_mariadb() as server:
+        scene = Scene(server, kafka, tmp_path, scale=0.01, rounds=1, peers=False)
+        make(["settings", "doorbell"], scene, result_of({}), tmp_path / "result.json", Console(file=io.StringIO()))
+        assert server.query("SELECT @@GLOBAL.binlog_row_image") == [("FULL",)]
+        assert server.query("SHOW DATABASES LIKE 'traffic'") == []
+    result = Result.load(tmp_path / "result.json")
+    assert not result.failures
+    found: settings.Settings = result.get("settings", "MariaDB")
+    assert [one.flaws for one in found.variants] == [[], []]
+    default, both = found.variants
+    assert default.binlog_bytes > 2 * PAYLOAD > PAYLOAD > both.binlog_bytes > 0
+    (beside,) = result.get("doorbell", "MariaDB").lines
+    assert beside.log_bytes_per_second > 1_000_000
+    assert beside.cpu["daemon"] > 0
+    assert beside.latency.events > 10
 
 
 def test_what_went_wrong_on_the_way_is_counted() -> None:
