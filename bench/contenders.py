@@ -19,7 +19,7 @@ from bench.debezium_worker import provide
 from bench.drain import Drain
 from bench.latency import Latency
 from bench.measurements import contest
-from bench.program import Outboxd
+from bench.program import Outboxd, Program
 from bench.scene import Scene
 from tests.servers import mysqlclient
 from tests.servers.cache import UnavailableError
@@ -104,9 +104,10 @@ def fast_driver(scene: Scene) -> Sequence[Outboxd]:
 
 def contenders(scene: Scene, *, events: int, aggregates: int) -> Mapping[contest.Turn, Callable[[], Drain]]:
     """By variant and program: a function that drains such a backlog once."""
+    programs: Sequence[Program] = (scene.bare_loop, scene.outboxd(), *fast_driver(scene))
     turns = {
         ("", program.name): contest.turn(scene, program, events=events, aggregates=aggregates, payload=PAYLOAD)
-        for program in (scene.bare_loop, scene.outboxd(), *fast_driver(scene))
+        for program in programs
     }
     for peer in peers(scene):
         turns["", peer.name] = lambda peer=peer: peer.drain(events, aggregates)  # type: ignore[misc]

@@ -77,7 +77,7 @@ ROWS: Final = (
 REDO: Final = {"mariadb": "Innodb_lsn_current", "mysql": "Innodb_redo_log_current_lsn"}
 
 
-def counting(server: type[SqlServer]) -> SqlServer:
+def counting(server: type[MariaDB | MySQL]) -> SqlServer:
     """A server that counts by account and writes a binary log, as MySQL does by itself. It looks at how the rows are
     spread only when it is told to: else the plan of a statement could change in the middle of a drain, or not."""
     if server is MariaDB:

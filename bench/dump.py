@@ -38,6 +38,8 @@ FILL: Final = 10_000
 """Rows that one INSERT ... SELECT writes."""
 BACKLOG: Final = 10_000
 BATCH: Final = 1000
+BATCH_BYTES: Final = 8 * 2**20
+"""The default of `relay.batch_bytes`."""
 FEW: Final = 50
 BUDGET: Final = 3.0
 """Seconds for the repetitions of one statement."""
@@ -69,7 +71,7 @@ class Bench:
         self._server, self._name, self._kafka, self._folder = server, name, kafka, folder
         self._report = report
         self._statements = Statements(
-            TableNames(), mariadb=server.product == "mariadb", inline_bytes=65536, keep_sent=True, may_hold=False
+            TableNames(), mariadb=server.product == "mariadb", batch_bytes=BATCH_BYTES, keep_sent=True, may_hold=False
         )
         self._connection = self._connect()
         self.state = ""

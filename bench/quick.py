@@ -22,7 +22,7 @@ from tests.servers.kafka import SHORT_LIVED, Kafka
 from tests.servers.mariadb import MariaDB
 from tests.servers.mysql import MySQL
 
-DATABASES: Final = {"mariadb": MariaDB, "mysql": MySQL}
+DATABASES: Final[dict[str, type[MariaDB | MySQL]]] = {"mariadb": MariaDB, "mysql": MySQL}
 
 FEW, MANY, MORE = 100, 2_000, 12_000
 """Sizes of backlogs. What MORE costs beyond MANY, a batch, is what its events cost."""
