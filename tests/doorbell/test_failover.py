@@ -1,7 +1,7 @@
 """The daemon's address moves to a replica, whose log has other names and numbers."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -9,7 +9,7 @@ from sqlalchemy.engine import make_url
 from outboxd.model import TableNames
 from outboxd.store.migrator import Migrator
 from tests.doorbell.conftest import begin_log_anew
-from tests.end_to_end.application import Ledger, Writer
+from tests.end_to_end.application import Ledger, Writer, insert
 from tests.end_to_end.checker import check, consume
 from tests.end_to_end.daemon import Daemon, until
 from tests.servers.kafka import Kafka
@@ -146,3 +146,27 @@ def write(server: SqlServer, topic: str, name: str, enough: Callable[[], object]
     ledger = writer.stop()
     assert writer.errors == []
     return ledger
+
+
+def test_an_id_that_the_replica_gives_again(
+    primary: SqlServer, standby: SqlServer, daemon: Start, kafka: Kafka, topic: Callable[..., str]
+) -> None:
+    """The primary dies with a row that the replica never got. It was delivered, and is about to be settled; the next
+    event on the replica has its id, and is not what was delivered."""
+    name, ledger = topic(), Ledger()
+    with Proxy(primary.port) as address:
+        one = daemon(address)
+        promote(standby)
+        settles = address.cut("UPDATE `outbox_events` .* SET status = 1", executed=False, times=10_000)
+        with closing(primary.connect("moving")) as connection:
+            insert(connection, ledger, "order-1", name)
+        one.wait_for("settle.waiting")
+        primary.kill()
+        with closing(standby.connect("moving")) as connection:
+            insert(connection, ledger, "order-1", name)
+        assert standby.query("SELECT id, status FROM moving.outbox_events") == [(1, 0)]
+        settles.times = 0
+        address.move(standby.port)
+        until(lambda: events(standby, "status = 1") == 1, "it is settled")
+        verdict = check(consume(kafka.bootstrap, name), ledger)
+        assert verdict.clean, verdict.differences
