@@ -15,6 +15,7 @@ from outboxd.store.leases import MySqlLeaseStore
 from outboxd.store.servers import Server, check_server
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements
+from outboxd.store.tls import share_context
 from outboxd.store.upkeep import MySqlLookout, MySqlSampler, MySqlUpkeep
 from outboxd.store.version import require_current
 
@@ -81,6 +82,8 @@ async def open_store(
             connect_timeout=min(options.connect_timeout, patience),
         ),
     )
+    for one in (engine, heartbeat):
+        share_context(one)
     probe = Session(engine, "probe")
 
     def look(connection: Connection) -> Server:
