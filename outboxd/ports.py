@@ -191,12 +191,18 @@ class Hold(NamedTuple):
 
 
 class Settler(Protocol):
-    """Writes outcomes. Each method may be repeated: a row that is no longer in the expected status is left alone."""
+    """Writes outcomes. Each method may be repeated: a row that is no longer in the expected status is left alone.
 
-    async def sent(self, ids: Sequence[int]) -> int:
+    `asked_at` is when the read of the events began, by `time.monotonic`. Since then the database may have become
+    another, which has lost these events and given their ids again: such a row is left alone, too.
+    """
+
+    async def sent(self, events: Sequence[Event], asked_at: float) -> int:
         """Marks as sent (or deletes); needs no lease, an acknowledgement is a fact. Returns the rows changed."""
 
-    async def reject(self, instance: str, rejections: Sequence[Rejection], holds: Sequence[Hold]) -> None:
+    async def reject(
+        self, instance: str, rejections: Sequence[Rejection], holds: Sequence[Hold], asked_at: float
+    ) -> None:
         """Writes retries, errors and holds in one transaction, fenced: raises LeaseLostError and writes nothing."""
 
     async def mark_suspects(self, instance: str, events: Sequence[Event], alone: Event | None) -> None:

@@ -13,7 +13,7 @@ from outboxd.ports import Hold, Rejection, Report
 class Plan(NamedTuple):
     """The writes that settle a batch. Events that stand in none of them stay `new`, untouched."""
 
-    sent: list[int]
+    sent: list[Event]
     rejections: list[Rejection]
     holds: list[Hold]
 
@@ -35,7 +35,7 @@ def plan(report: Report, held: Iterable[tuple[Event, int]], policy: RetryPolicy)
         if failed.id in retried:
             waiting[failed.id].append(event)
     holds = [Hold(predecessor, events) for predecessor, events in sorted(waiting.items())]
-    return Plan([event.id for event in report.delivered], rejections, holds)
+    return Plan(report.delivered, rejections, holds)
 
 
 def _rejections(failed: Iterable[tuple[Event, Failure]], policy: RetryPolicy) -> list[Rejection]:

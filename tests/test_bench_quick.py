@@ -25,9 +25,9 @@ from outboxd.store.events import MySqlEventReader, MySqlSettler
 settle, read, record = MySqlSettler.sent, MySqlEventReader._read, sink.record
 kept = []
 
-async def settle_by_tens(self, ids):
-    for start in range(0, len(ids), 10):
-        await settle(self, ids[start : start + 10])
+async def settle_by_tens(self, events, asked_at):
+    for start in range(0, len(events), 10):
+        await settle(self, events[start : start + 10], asked_at)
 
 def read_and_count(self, connection, *arguments):
     connection.exec_driver_sql("SELECT COUNT(*) FROM outbox_events WHERE LENGTH(payload) = 0").all()

@@ -23,7 +23,7 @@ from outboxd.ports import (
 )
 from outboxd.store.rows import Events
 from outboxd.store.session import Session
-from outboxd.store.statements import Statements, integers
+from outboxd.store.statements import Statements, integers, these
 
 
 def microseconds(seconds: float) -> int:
@@ -143,35 +143,52 @@ class MySqlSettler:
         self._statements = statements
         self._lanes = lanes_table
 
-    async def sent(self, ids: Sequence[int]) -> int:
+    async def sent(self, events: Sequence[Event], asked_at: float) -> int:
         """One write in autocommit, without a fence."""
-        statement = self._statements.sent(ids)
-        return await self._session.run(lambda connection: changed_rows(connection, statement))
+        statement = self._statements.sent([event.id for event in events])
+        return await self._session.run(lambda connection: self._change(connection, statement, (), events, asked_at))
 
-    async def reject(self, instance: str, rejections: Sequence[Rejection], holds: Sequence[Hold]) -> None:
+    async def reject(
+        self, instance: str, rejections: Sequence[Rejection], holds: Sequence[Hold], asked_at: float
+    ) -> None:
         """All of a batch's rejections and holds, or none."""
 
         def work(connection: Connection) -> None:
             enforce_fence(connection, self._statements, instance)
             for rejection in rejections:
-                self._reject(connection, rejection)
+                self._reject(connection, rejection, asked_at)
             for hold in holds:
-                self._hold(connection, hold)
+                self._hold(connection, hold, asked_at)
 
         await self._session.transaction(work)
 
-    def _reject(self, connection: Connection, rejection: Rejection) -> None:
+    def _reject(self, connection: Connection, rejection: Rejection, asked_at: float) -> None:
         ids = [event.id for event in rejection.events]
         retry = rejection.status is Status.RETRY
         statement = self._statements.reject(ids, rejection.status, rejection.attempt_delta, retry=retry)
         delay = (microseconds(rejection.delay),) if retry else ()
-        changed_rows(connection, statement, (*delay, rejection.last_error))
+        self._change(connection, statement, (*delay, rejection.last_error), rejection.events, asked_at)
 
-    def _hold(self, connection: Connection, hold: Hold) -> None:
+    def _hold(self, connection: Connection, hold: Hold, asked_at: float) -> None:
         # A predecessor that is gone, or free again, holds nobody: its successors stay new and are read again.
         due = connection.exec_driver_sql(self._statements.due_of(hold.predecessor)).scalar()
         if due is not None:
-            changed_rows(connection, self._statements.hold([event.id for event in hold.events]), (due,))
+            statement = self._statements.hold([event.id for event in hold.events])
+            self._change(connection, statement, (due,), hold.events, asked_at)
+
+    def _change(
+        self,
+        connection: Connection,
+        statement: str,
+        values: tuple[Any, ...],
+        events: Sequence[Event],
+        asked_at: float,
+    ) -> int:
+        """Executes the write. On a connection that is younger than the read, events must agree in their own ids."""
+        if self._session.opened_at < asked_at:
+            return changed_rows(connection, statement, values)
+        event_ids = tuple(event.event_id for event in events)
+        return changed_rows(connection, statement + these(len(event_ids)), (*values, *event_ids))
 
     async def mark_suspects(self, instance: str, events: Sequence[Event], alone: Event | None) -> None:
         """Counts the attempt, and remembers which event is alone in its batch."""

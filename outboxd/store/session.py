@@ -49,6 +49,8 @@ class Session:
         self._engine = engine
         self._idle_limit = idle_limit
         self._used_at = 0.0
+        self.opened_at = 0.0
+        """When its connection was opened, by `time.monotonic`."""
         self._connection: Connection | None = None
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._watch: _Watch | None = None
@@ -168,7 +170,7 @@ class Session:
             self._drop()
         self._used_at = now
         if self._connection is None:
-            self._connection = self._engine.connect()
+            self._connection, self.opened_at = self._engine.connect(), time.monotonic()
         return self._connection
 
     def _drop(self) -> None:

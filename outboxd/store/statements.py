@@ -35,6 +35,11 @@ def within(lanes: Iterable[int]) -> str:
     return f"lane IN ({integers(ordered)})"
 
 
+def these(count: int) -> str:
+    """What a write by ids ends with where they may have been given again. Bound: so many event ids."""
+    return f" AND event_id IN ({', '.join(['%s'] * count)})"
+
+
 def integers(values: Iterable[int]) -> str:
     """`1,2,3`: safe to stand in a statement, because everything in it was an int."""
     return ",".join(map(str, map(int, values)))

@@ -235,10 +235,13 @@ class SimulatedStore:
 
     # --- Settler
 
-    async def sent(self, ids: Sequence[int]) -> int:
+    async def sent(self, events: Sequence[Event], _asked_at: float) -> int:
+        ids = [event.id for event in events]
         return int(await self._run("settle", f"sent {list(ids)}", lambda: self._db.sent(ids)))
 
-    async def reject(self, instance: str, rejections: Sequence[Rejection], holds: Sequence[Hold]) -> None:
+    async def reject(
+        self, instance: str, rejections: Sequence[Rejection], holds: Sequence[Hold], _asked_at: float
+    ) -> None:
         what = [f"{r.status.name} {[event.id for event in r.events]}" for r in rejections]
         what += [f"hold {[event.id for event in hold.events]} behind {hold.predecessor}" for hold in holds]
         await self._fenced("settle", "; ".join(what), instance, lambda: self._db.reject(rejections, holds))

@@ -16,8 +16,9 @@ OUTAGE = Failure(FailureKind.OUTAGE, "no_connection", "no broker")
 
 def test_deliveries_are_settled_as_sent() -> None:
     """And need no lease."""
-    settled = plan(Report(delivered=[an_event(1), an_event(2)]), [], POLICY)
-    assert settled == Plan([1, 2], [], [])
+    events = [an_event(1), an_event(2)]
+    settled = plan(Report(delivered=events), [], POLICY)
+    assert settled == Plan(events, [], [])
     assert not settled.fenced
 
 

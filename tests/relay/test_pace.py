@@ -29,10 +29,10 @@ class Outbox(Table):
         await asyncio.sleep(0.2)
         return Report(delivered=list(events))
 
-    async def sent(self, ids: Sequence[int]) -> int:
+    async def sent(self, events: Sequence[Event], _asked_at: float) -> int:
         """They are gone."""
-        self._events = [event for event in self._events if event.id not in ids]
-        return len(ids)
+        self._events = [event for event in self._events if event not in events]
+        return len(events)
 
     def write(self, *events: Event) -> None:
         """By an application."""

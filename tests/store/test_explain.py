@@ -10,7 +10,7 @@ import pytest
 from outboxd.model import HELD_UNTIL, Status, TableNames
 from outboxd.ports import TopicFilter
 from outboxd.store.migrator import Migrator
-from outboxd.store.statements import HOLDS_INDEX, LANE_INDEX, Statements
+from outboxd.store.statements import HOLDS_INDEX, LANE_INDEX, Statements, these
 from tests.conftest import Database
 from tests.servers.sql import SqlServer
 
@@ -75,7 +75,9 @@ def statements(mariadb: bool) -> dict[str, tuple[str, tuple[Any, ...]]]:
         "dated": (made.dated(3), ()),
         "blocked": (made.blocked([3, 4]), ()),
         "sent": (made.sent(IDS), ()),
+        "sent, after a failover": (made.sent(IDS) + these(len(IDS)), tuple(map(str, IDS))),
         "sent, deleting": (deleting.sent(IDS), ()),
+        "sent, deleting, after a failover": (deleting.sent(IDS) + these(len(IDS)), tuple(map(str, IDS))),
         "fence": (made.fence(), ("instance",)),
         "retry": (made.reject(IDS, Status.RETRY, 1, retry=True), (1, "code: text")),
         "error": (made.reject(IDS, Status.ERROR, 1, retry=False), ("code: text",)),

@@ -20,6 +20,8 @@ class Batch:
     instance: str
     """Under whose lease it was read."""
     lanes: frozenset[int]
+    asked_at: float
+    """When its read began, by the event loop's clock."""
     read_at: float
     """By the event loop's clock; the events' ages were measured then."""
     events: list[Event] = field(default_factory=list)

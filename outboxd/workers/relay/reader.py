@@ -102,6 +102,7 @@ class BatchReader:
         suspect: bool,
         probe: bool,
     ) -> Batch | None:
+        asked_at = asyncio.get_running_loop().time()
         events, standing = await self._compared(lanes, limit, topics)
         read_at = asyncio.get_running_loop().time()
         cut = events[-1].lane if len(events) == limit else None
@@ -118,6 +119,7 @@ class BatchReader:
         batch = Batch(
             instance,
             frozenset(),
+            asked_at,
             read_at,
             deliverable,
             held,

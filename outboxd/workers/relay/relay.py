@@ -226,10 +226,11 @@ class Relay:
     async def _settle(self, batch: Batch, report: Report) -> None:
         decided = plan(report, batch.held, self._.policy)
         if decided.sent:
-            await self._persist(lambda: self._.settler.sent(decided.sent))
+            await self._persist(lambda: self._.settler.sent(decided.sent, batch.asked_at))
             self._measure(batch, report.delivered)
         if decided.fenced:
-            await self._persist(lambda: self._.settler.reject(batch.instance, decided.rejections, decided.holds))
+            rejected = (batch.instance, decided.rejections, decided.holds, batch.asked_at)
+            await self._persist(lambda: self._.settler.reject(*rejected))
             self._note_rejections(decided)
         self._count(batch, report, decided)
         undelivered = [*report.unsent, *report.unknown]
