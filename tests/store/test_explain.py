@@ -65,6 +65,8 @@ def statements(mariadb: bool) -> dict[str, tuple[str, tuple[Any, ...]]]:
         "read one lane": (made.read([3], 1000), ()),
         "read some topics": (made.read(LANES, 1000, TopicFilter(without=("a", "b"))), (b"a", b"b")),
         "read one topic": (made.read(LANES, 1, TopicFilter(only="a")), (b"a",)),
+        "any new": (made.any_new(LANES), ()),
+        "any new of some lanes": (made.any_new([1, 3, 5]), ()),
         "payloads": (made.payloads(IDS), ()),
         "signatures": (made.signatures(LANES), ()),
         "holding": (made.holding(LANES), ()),
