@@ -62,7 +62,7 @@ def test_one_batch_that_took_long_does_not_hold_up_the_next_ones() -> None:
 def test_looks_in_vain_become_rarer() -> None:
     """Up to a limit; what is found, and a while of quiet, ends that."""
     tempo = Tempo()
-    assert [tempo.distance(0.0, found=False) for _ in range(7)] == [*VAIN, VAIN[-1], VAIN[-1]]
+    assert [tempo.distance(0.0, found=False) for _ in range(len(VAIN) + 2)] == [*VAIN, VAIN[-1], VAIN[-1]]
     assert tempo.distance(QUIET / 2, found=True) == 0
     assert tempo.distance(QUIET / 2, found=False) == VAIN[1]
     assert tempo.distance(2 * QUIET, found=False) == VAIN[0]

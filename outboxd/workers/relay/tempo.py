@@ -22,7 +22,7 @@ of events would go in ever smaller batches, each of which costs as much as a hun
 MOST_PACE: Final = 0.05
 """Seconds of that, at most: in an outage a batch takes long."""
 
-VAIN: Final = (0.001, 0.002, 0.004, 0.008, 0.016)
+VAIN: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
 """Seconds until the next read behind one that found nothing, and behind further ones: of replicas with a doorbell each
 hears of all events, and most of these are in others' lanes."""
 
