@@ -37,7 +37,7 @@ def parts_of(result: Result) -> dict[str, str]:
     settings = f" Settings: {', '.join(f'`{setting}`' for setting in result.settings)}." if result.settings else ""
     parts["machine"] = (
         f"Measured at {result.at}, {result.rounds} rounds, at scale {result.scale:g}, "
-        f"with {round(result.sent_rows * result.scale):,} sent rows in the full table.{settings}\n\n{machine}\n"
+        f"with {result.sent_rows:,} sent rows in the full table.{settings}\n\n{machine}\n"
     )
     return parts
 

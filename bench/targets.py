@@ -112,14 +112,18 @@ def _crash(result: Result, database: str) -> Found:
         return None
     delivery = own.delivery
     reached = delivery.duplicates <= MOST_DUPLICATES and not delivery.missing and not delivery.out_of_order
-    return f"{delivery.duplicates:,}", reached
+    return f"{delivery.duplicates:,} of {own.events:,}", reached
 
 
-def _growth(name: str, small: str, large: str) -> Callable[[Result, str], Found]:
+def _growth(
+    name: str, small: str, large: str, of: Callable[[Result], str] = lambda _: ""
+) -> Callable[[Result, str], Found]:
+    """`of` tells what was measured, where a run may differ in it."""
+
     def judge(result: Result, database: str) -> Found:
         contest = result.get(name, database)
         ratio = contest and contest.ratio(OUTBOXD, large, to=OUTBOXD, to_variant=small)
-        return (f"{ratio:.2f}", ratio >= FLAT) if ratio else None
+        return (f"{ratio:.2f}{of(result)}", ratio >= FLAT) if ratio else None
 
     return judge
 
@@ -133,7 +137,7 @@ def _replicas(result: Result, database: str) -> Found:
     contest = result.get("replicas", database)
     one, two = replicas.variant(1), replicas.variant(2)
     ratio = contest and contest.ratio(OUTBOXD, two, to=OUTBOXD, to_variant=one)
-    return (f"{ratio:.2f}", ratio >= FLAT) if ratio else None
+    return (f"{ratio:.2f}", ratio >= 1) if ratio else None
 
 
 TARGETS: Final[tuple[tuple[str, str, Callable[[Result, str], Found]], ...]] = (
@@ -155,11 +159,11 @@ TARGETS: Final[tuple[tuple[str, str, Callable[[Result, str], Found]], ...]] = (
         for way, (statements, cpu) in IDLE.items()
     ),
     ("start to first delivery", "1 s", _start),
-    ("duplicates after kill -9 amid 100,000 at scale 1", "at most 6,000", _crash),
+    ("duplicates after kill -9 amid 100,000", "at most 6,000", _crash),
     (
-        "rate with the sent rows, 10,000,000 at scale 1",
+        "rate with 10,000,000 sent rows",
         "within 10 % of that without",
-        _growth("sent-rows", sent_rows.EMPTY, sent_rows.FULL),
+        _growth("sent-rows", sent_rows.EMPTY, sent_rows.FULL, lambda result: f" ({result.sent_rows:,} rows)"),
     ),
     (
         "rate with 100,000 aggregates",
@@ -167,5 +171,5 @@ TARGETS: Final[tuple[tuple[str, str, Callable[[Result, str], Found]], ...]] = (
         _growth("aggregates", aggregates.ONE, aggregates.MANY),
     ),
     ("rate of the writers beside the daemon", "at most 5 % less than without", _writers),
-    ("2 replicas on one machine", "no slower than one (within 10 %)", _replicas),
+    ("2 replicas on one machine", "no slower than one", _replicas),
 )

@@ -217,7 +217,7 @@ def test_targets_are_judged() -> None:
     assert missed == {
         "drain",
         "CPU of the daemon per event",
-        "duplicates after kill -9 amid 100,000 at scale 1",
+        "duplicates after kill -9 amid 100,000",
         "start to first delivery",
     }
     assert "**no**" in targets(result_of(bad)).markdown()

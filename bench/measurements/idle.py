@@ -13,7 +13,8 @@ from bench.measurements.measurement import Measurement, mebibytes
 from bench.program import Outboxd
 from bench.scene import BELL, Scene
 
-SECONDS: Final = 12.0
+SECONDS: Final = 15.0
+"""A multiple of what the workers rest: heartbeats each 3 s, gauges each 5 s."""
 SETTLED: Final = 3.0
 """Seconds after the start that are not counted."""
 OWN_STATEMENTS: Final = 2

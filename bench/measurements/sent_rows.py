@@ -37,7 +37,7 @@ _seeds = count(1000)
 def measure(scene: Scene) -> Contest:
     """The bare loop and outboxd, each in an empty table and in a full one."""
     events = scene.events(EVENTS)
-    rows = scene.events(scene.sent_rows)
+    rows = scene.sent_rows
     with migrated_database(scene.server) as full, scene.server.connect(full) as connection:
         began = time.monotonic()
         fill_sent(connection, rows)
