@@ -65,6 +65,7 @@ BUDGETS: Final = {
     "bytes of binlog per event": Budget(800, None, "the row before and behind its settle, as binlog_row_image = FULL"),
     "bytes of redo per event": Budget(500, None, "250 to 390; it varies with what the server does in the background"),
     "statements per second, idle": Budget(25, None, "20 looks, and the workers' looks once a second and less"),
+    "statements per second, idle, doorbell": Budget(2.3, None, "a look each second, heartbeats and gauges: 1.9"),
     # --- what the process does
     "calls per event": Budget(80, None, "73 with Python 3.11; later versions call less"),
     "requests to the broker per batch": Budget(

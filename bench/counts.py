@@ -46,8 +46,11 @@ QUIET: Final = {
 ONE_BY_ONE: Final = {**QUIET, "relay.in_flight": "1"}
 """Batches do not overlap: then each holds the same events in every run."""
 
-STARTED: Final = 150
-"""Statements by which a daemon has started, connected and looked at everything once (90), and polls."""
+STARTED: Final = 100
+"""Statements by which a daemon has started, connected and looked at everything once (90)."""
+
+DOORBELL: Final = {"doorbell.kind": "binlog"}
+"""The settings with which it is woken by the binary log."""
 
 MIGRATING: Final = threading.Lock()
 """Alembic does one migration at a time."""
@@ -128,6 +131,7 @@ class Laboratory:
         self._result = folder / f"{server.product}.json"
         server.query(f"CREATE USER IF NOT EXISTS {USER}@'127.0.0.1'")
         server.query(f"GRANT ALL ON `bench\\_%`.* TO {USER}@'127.0.0.1'")
+        server.query(f"GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO {USER}@'127.0.0.1'")
 
     def drain(self, scenario: Scenario) -> Tally:
         """What the daemon needs for a backlog, from its start to its end. Raises RuntimeError when it fails."""
@@ -148,12 +152,14 @@ class Laboratory:
                 process.wait()
         return sum(json.loads(self._result.read_text())["calls"].values())
 
-    def idle_statements(self, seconds: float) -> float:
-        """Statements per second of a daemon with default settings and nothing to do."""
+    def idle_statements(self, seconds: float, settings: Mapping[str, str]) -> float:
+        """Statements per second of a daemon that has nothing to do."""
+        port = free_port()
         with self._database() as name:
             start = self._statements()
-            with Process(self._command(name, {"http.port": str(free_port())}, []), self._log) as process:
+            with Process(self._command(name, {**settings, "http.port": str(port)}, []), self._log) as process:
                 _until(lambda: self._statements() - start >= STARTED, process)
+                _until(lambda: settings != DOORBELL or _metric(port, "outbox_doorbell_connected") == 1, process)
                 began, before = time.monotonic(), self._statements()
                 time.sleep(seconds)
                 took, statements = time.monotonic() - began, self._statements() - before

@@ -16,7 +16,7 @@ from typing import Final
 from rich.console import Console
 
 from bench.budget import Count, exceeded, missing, table
-from bench.counts import QUIET, Laboratory, Scenario, Tally, counting
+from bench.counts import DOORBELL, QUIET, Laboratory, Scenario, Tally, counting
 from tests.servers.cache import UnavailableError
 from tests.servers.kafka import SHORT_LIVED, Kafka
 from tests.servers.mariadb import MariaDB
@@ -30,7 +30,8 @@ FEW, MANY, MORE = 100, 2_000, 12_000
 ONE_AGGREGATE: Final = 6_000
 OLD_ROWS: Final = 100_000
 IDLE: Final = 3.0
-"""Seconds."""
+IDLE_DOORBELL: Final = 9.0
+"""Seconds; the more, the less is asked for."""
 
 PACKAGES: Final = 6
 """Of so many packages the calls are told."""
@@ -48,7 +49,8 @@ def count_statements(laboratory: Laboratory) -> list[Count]:
         *batch_counts(place, MORE - MANY, alone),
         *growth_counts(place, alone, grown),
         *shape_counts(place, ONE_AGGREGATE - MANY, single, MORE - MANY, overlapping),
-        Count("statements per second, idle", place, laboratory.idle_statements(IDLE)),
+        Count("statements per second, idle", place, laboratory.idle_statements(IDLE, {})),
+        Count("statements per second, idle, doorbell", place, laboratory.idle_statements(IDLE_DOORBELL, DOORBELL)),
     ]
 
 

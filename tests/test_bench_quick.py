@@ -72,6 +72,7 @@ def test_every_budget_has_its_count() -> None:
         *shape_counts("MySQL", 1, used, 1, used),
         *process_counts(1, used, 1, used, 1.0),
         Count("statements per second, idle", "MySQL", 1.0),
+        Count("statements per second, idle, doorbell", "MySQL", 1.0),
     ]
     assert missing(counts) == []
     assert {count.name for count in counts} == set(BUDGETS)

@@ -121,9 +121,17 @@ class Session:
         return await answer
 
     def _serve(self) -> None:
-        while (perform := self._next()) is not None:
-            with suppress(RuntimeError):  # the event loop is closed: nobody waits for the answer
-                perform()
+        while self._serve_once():
+            pass
+
+    def _serve_once(self) -> bool:
+        """A function of its own, so that nothing of the work, a batch of events, is kept while there is no other."""
+        perform = self._next()
+        if perform is None:
+            return False
+        with suppress(RuntimeError):  # the event loop is closed: nobody waits for the answer
+            perform()
+        return True
 
     def _next(self) -> Callable[[], None] | None:
         """Waits for work, and looks meanwhile."""
