@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 from tests.conftest import Database
 from tests.end_to_end.application import Ledger, Writer, fill, insert
@@ -236,6 +237,27 @@ def test_without_retention_a_row_is_deleted_as_it_is_settled(
     daemon(RETENTION__SENT="0s", RETENTION__INTERVAL="1h")
     until(lambda: count() == 0, "the table is empty")
     assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=3_000)
+
+
+def test_what_is_deleted_by_id_does_not_wait_for_a_writer(
+    outbox: Database, topic: NewTopic, daemon: StartDaemon
+) -> None:
+    """Sent rows and dead letters leave the table while a transaction of an application's is open."""
+    ledger, name = Ledger(), topic()
+    with closing(outbox.connect()) as writer, closing(outbox.connect()) as backlog, backlog.cursor() as cursor:
+        fill(backlog, ledger, name, 5000, 500)
+        cursor.execute("UPDATE outbox_events SET status = 3, last_error = 'told: so' WHERE id % 5 = 0")
+        writer.begin()
+        insert(writer, ledger, "late", name)
+        daemon(RETENTION__SENT="0s", RETENTION__INTERVAL="1h")
+
+        def left() -> int:
+            return cursor.execute("SELECT 1 FROM outbox_events LIMIT 1")
+
+        until(lambda: left() == 0, "the table is empty, but for the row of the writer")
+        assert cursor.execute("SELECT 1 FROM outbox_deadletters") == 1000
+        writer.commit()
+        assert left() == 1
 
 
 def test_the_real_pages(

@@ -1,14 +1,21 @@
-"""How both servers execute every recurring statement, with 200,000 sent rows in the table."""
+"""How both servers execute every recurring statement: with 200,000 sent rows in the table, and with a few thousand.
+
+Of a large table a server looks up what it is given the ids of. A small one it would rather read whole, and a locking
+statement that does so waits for every application whose transaction has written a row.
+"""
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
-import pymysql
 import pytest
+from annotated_types import Le
 
+from outboxd.config.sections import RelaySettings
 from outboxd.model import HELD_UNTIL, Status, TableNames
 from outboxd.ports import TopicFilter
+from outboxd.store.engine import ConnectOptions, open_engine
 from outboxd.store.migrator import Migrator
 from outboxd.store.statements import HOLDS_INDEX, LANE_INDEX, Statements, these
 from tests.conftest import Database
@@ -16,7 +23,10 @@ from tests.servers.sql import SqlServer
 
 SENT = 200_000
 LANES = range(64)
-IDS = range(1, 1001)
+BATCH: Final[int] = RelaySettings.model_fields["batch_size"].default
+LARGEST_BATCH = next(
+    int(str(bound.le)) for bound in RelaySettings.model_fields["batch_size"].metadata if isinstance(bound, Le)
+)
 AGE = (60_000_000,)
 
 FILL = """
@@ -28,35 +38,49 @@ SELECT UUID(), 'created', 'order', CONCAT('order-', seq MOD 1000), 'orders', '{"
 @pytest.fixture(scope="module")
 def full(database_server: SqlServer) -> Iterator[Database]:
     """Sent rows, and a few of every other status."""
-    database_server.start()
-    database_server.create_database("explain")
-    full = Database(database_server, "explain")
-    Migrator(full.url, TableNames()).upgrade()
-    with full.connect() as connection, connection.cursor() as cursor:
+    with filled(database_server, "explain", sent=SENT, failed=2000, others=2000) as full:
+        yield full
+
+
+@pytest.fixture(scope="module")
+def small(database_server: SqlServer) -> Iterator[Database]:
+    """Six thousand rows or so, half of them in error."""
+    with filled(database_server, "explain_small", sent=300, failed=3000, others=300) as small:
+        yield small
+
+
+@contextmanager
+def filled(server: SqlServer, name: str, *, sent: int, failed: int, others: int) -> Iterator[Database]:
+    """A database with so many sent rows, rows in error, and rows of every other status."""
+    server.start()
+    server.create_database(name)
+    filled = Database(server, name)
+    Migrator(filled.url, TableNames()).upgrade()
+    with filled.connect() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE numbers (seq INT PRIMARY KEY)")
         cursor.executemany("INSERT INTO numbers VALUES (%s)", [(number,) for number in range(1000)])
         connection.begin()
         cursor.execute(
-            "INSERT INTO numbers SELECT a.seq + 1000 * (b.seq + 1) FROM numbers a, numbers b WHERE b.seq < 199"
+            "INSERT INTO numbers SELECT a.seq + 1000 * (b.seq + 1) FROM numbers a, numbers b WHERE b.seq < %s",
+            (max(sent, failed) // 1000,),
         )
-        cursor.execute(FILL, (Status.SENT, None, SENT))
-        for status in (Status.NEW, Status.ERROR, Status.PROCESSING):
-            cursor.execute(FILL, (status, None, 2000))
-        for unknown in (-1, 99):
-            cursor.execute(FILL, (unknown, None, 2000))
-        cursor.execute(FILL, (Status.RETRY, "2037-01-01", 2000))
-        cursor.execute(FILL, (Status.RETRY, "2020-01-01", 1000))
+        cursor.execute(FILL, (Status.SENT, None, sent))
+        cursor.execute(FILL, (Status.ERROR, None, failed))
+        for status in (Status.NEW, Status.PROCESSING, -1, 99):
+            cursor.execute(FILL, (status, None, others))
+        cursor.execute(FILL, (Status.RETRY, "2037-01-01", others))
+        for due in ("2020-01-01", HELD_UNTIL):
+            cursor.execute(FILL, (Status.RETRY, due, others // 2))
         columns = "id, event_id, event_type, aggregate_type, aggregate_id, topic, payload, attempt_count"
-        cursor.execute(FILL, (Status.RETRY, HELD_UNTIL, 1000))
         cursor.execute(f"INSERT INTO outbox_deadletters ({columns}) SELECT {columns} FROM outbox_events LIMIT 20000")
         cursor.execute("UPDATE outbox_deadletters SET holds = 1 WHERE id % 20 = 0")
         connection.commit()
         cursor.execute("ANALYZE TABLE outbox_events, outbox_deadletters")
-    yield full
-    database_server.drop_database("explain")
+    yield filled
+    server.drop_database(name)
 
 
-def statements(mariadb: bool) -> dict[str, tuple[str, tuple[Any, ...]]]:
+def statements(mariadb: bool, ids: Sequence[int] = range(1, 1001)) -> dict[str, tuple[str, tuple[Any, ...]]]:
     """Every statement that runs again and again, with values."""
     made = Statements(TableNames(), mariadb=mariadb, batch_bytes=8_000_000, keep_sent=True, may_hold=True)
     deleting = Statements(TableNames(), mariadb=mariadb, batch_bytes=8_000_000, keep_sent=False, may_hold=False)
@@ -67,43 +91,43 @@ def statements(mariadb: bool) -> dict[str, tuple[str, tuple[Any, ...]]]:
         "read one topic": (made.read(LANES, 1, TopicFilter(only="a")), (b"a",)),
         "any_new": (made.any_new(LANES), ()),
         "any_new of some lanes": (made.any_new([1, 3, 5]), ()),
-        "payloads": (made.payloads(IDS), ()),
+        "payloads": (made.payloads(ids), ()),
         "signatures": (made.signatures(LANES), ()),
         "holding": (made.holding(LANES), ()),
         "holding_rows": (made.holding_rows(3), ()),
         "held_lanes": (made.held_lanes(LANES), ()),
         "held": (made.held(3, 17, 1000), ()),
-        "release_held": (made.release_held(IDS), ()),
+        "release_held": (made.release_held(ids), ()),
         "dated": (made.dated(3), ()),
         "blocked": (made.blocked([3, 4]), ()),
-        "sent": (made.sent(IDS), ()),
-        "sent, after a failover": (made.sent(IDS) + these(len(IDS)), tuple(map(str, IDS))),
-        "sent, deleting": (deleting.sent(IDS), ()),
-        "sent, deleting, after a failover": (deleting.sent(IDS) + these(len(IDS)), tuple(map(str, IDS))),
+        "sent": (made.sent(ids), ()),
+        "sent, after a failover": (made.sent(ids) + these(len(ids)), tuple(map(str, ids))),
+        "sent, deleting": (deleting.sent(ids), ()),
+        "sent, deleting, after a failover": (deleting.sent(ids) + these(len(ids)), tuple(map(str, ids))),
         "fence": (made.fence(), ("instance",)),
-        "retry": (made.reject(IDS, Status.RETRY, 1, retry=True), (1, "code: text")),
-        "error": (made.reject(IDS, Status.ERROR, 1, retry=False), ("code: text",)),
+        "retry": (made.reject(ids, Status.RETRY, 1, retry=True), (1, "code: text")),
+        "error": (made.reject(ids, Status.ERROR, 1, retry=False), ("code: text",)),
         "due_of": (made.due_of(1), ()),
-        "hold": (made.hold(IDS), ("2037-01-01",)),
-        "recount": (made.recount(IDS, 1, 2), ()),
+        "hold": (made.hold(ids), ("2037-01-01",)),
+        "recount": (made.recount(ids, 1, 2), ()),
         "due_lanes": (made.due_lanes(LANES), ()),
         "due": (made.due(3, 1000), ()),
-        "promote": (made.promote(IDS), ()),
+        "promote": (made.promote(ids), ()),
         "dated_ids": (made.dated_ids(3, 1000), ()),
-        "undate": (made.undate(IDS), ()),
+        "undate": (made.undate(ids), ()),
         "stuck_lanes": (made.stuck_lanes(LANES), AGE),
         "stuck": (made.stuck(LANES, 1000), AGE),
-        "release": (made.release(IDS, Status.NEW), ("text",)),
+        "release": (made.release(ids, Status.NEW), ("text",)),
         "unknown_status": (made.unknown_status(LANES, 1000), ()),
-        "give_up": (made.give_up(IDS, Status.ERROR), ("text",)),
+        "give_up": (made.give_up(ids, Status.ERROR), ("text",)),
         "failed": (made.failed(LANES, (-1, 0), 1000), ()),
-        "lock_failed": (made.lock_failed(IDS), ()),
-        "copy_dead": (made.copy_dead(IDS), ("code", 1)),
-        "delete_moved": (made.delete_moved(IDS), ()),
+        "lock_failed": (made.lock_failed(ids), ()),
+        "copy_dead": (made.copy_dead(ids), ("code", 1)),
+        "delete_moved": (made.delete_moved(ids), ()),
         "old_sent": (made.old_sent(1000, 1000), AGE * 2),
         "old_dead": (made.old_dead(1000, 1000), AGE * 2),
-        "delete_sent": (made.delete_sent(IDS), ()),
-        "delete_dead": (made.delete_dead(IDS), ()),
+        "delete_sent": (made.delete_sent(ids), ()),
+        "delete_dead": (made.delete_dead(ids), ()),
         "look": (made.look(LANES), ()),
         "look, some lanes": (made.look([1, 3, 5]), ()),
         "counts": (made.counts([Status.NEW, Status.RETRY], LANES, 100_000), ()),
@@ -121,11 +145,22 @@ def test_no_statement_is_forgotten() -> None:
 @pytest.mark.parametrize("name", statements(False))
 def test_an_index_range_no_sort_and_no_full_scan(full: Database, name: str) -> None:
     """By EXPLAIN of MariaDB 10.11 and MySQL 9.7."""
-    mariadb = full.server.name == "MariaDB"
-    statement, values = statements(mariadb)[name]
-    with full.connect() as connection:
-        steps = explained(connection, statement, values)
-    for step in steps:
+    check(full, *statements(full.server.product == "mariadb")[name])
+
+
+BY_ID: Final = [name for name, (one, _) in statements(False, [1]).items() if one != statements(False, [2])[name][0]]
+
+
+@pytest.mark.parametrize("name", BY_ID)
+@pytest.mark.parametrize("most", [BATCH, LARGEST_BATCH])
+def test_rows_are_found_by_their_ids_in_a_small_table_too(small: Database, name: str, most: int) -> None:
+    """However many ids there are: of rows that are few, and of rows that are gone."""
+    check(small, *statements(small.server.product == "mariadb", range(1, most + 1))[name])
+
+
+def check(database: Database, statement: str, values: tuple[Any, ...]) -> None:
+    """No sort, no full scan, and no index but the relay's own."""
+    for step in explained(database, statement, values):
         # The table that an INSERT fills is not searched, nor is a derived one.
         if step["table"] is None or step["table"].startswith("<") or step["select_type"] == "INSERT":
             continue
@@ -136,14 +171,13 @@ def test_an_index_range_no_sort_and_no_full_scan(full: Database, name: str) -> N
             assert step["key"] in {LANE_INDEX, HOLDS_INDEX}
 
 
-def explained(connection: "pymysql.Connection[Any]", statement: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
-    """The rows of EXPLAIN in their traditional form."""
-    with connection.cursor(pymysql.cursors.DictCursor) as cursor:
-        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        if connection.server_version and "MariaDB" not in str(connection.server_version):
-            cursor.execute("SET SESSION explain_format = 'TRADITIONAL'")
-        cursor.execute(f"EXPLAIN {statement}", values or None)
-        steps: list[dict[str, Any]] = list(cursor.fetchall())
+def explained(database: Database, statement: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """The rows of EXPLAIN in their traditional form, on a connection as the daemon's are."""
+    with open_engine(database.url, ConnectOptions(unchecked=True)).connect() as connection:
+        if database.server.product == "mysql":
+            connection.exec_driver_sql("SET SESSION explain_format = 'TRADITIONAL'")
+        found = connection.exec_driver_sql(f"EXPLAIN {statement}", values or None).mappings()
+        steps = [dict(step) for step in found]
     assert steps
     print(json.dumps(steps, indent=1, default=str))
     return steps
