@@ -14,8 +14,9 @@ SEPARATOR: Final = b"\xff"
 ABSENT: Final = b"\xfe"
 """In place of NULL. No UTF-8 text contains this byte either."""
 
-MOST_KINDS: Final = 10_000
-"""How many triples of event type, aggregate type and topic are remembered: there are few, unless somebody errs."""
+MOST_KINDS: Final = 1000
+"""How many triples of event type, aggregate type and topic are remembered, of up to 6 KB each: there are few, unless
+somebody errs."""
 
 Row = tuple[int, int, bytes, bytes | None, bytes | None]
 Kind = tuple[str, str, str]

@@ -16,6 +16,7 @@ StartDaemon = Callable[..., Daemon]
 NewTopic = Callable[..., str]
 
 BOUND = 150 * 2**20
+WIDE = "\N{GRINNING FACE}"
 
 DIGITS = "(SELECT 0 AS d UNION ALL " + " UNION ALL ".join(f"SELECT {digit}" for digit in range(1, 10)) + ")"
 NUMBERS = (
@@ -28,18 +29,19 @@ NUMBERS = (
 
 
 class Rows(NamedTuple):
-    """So many rows, of as many aggregates; payload and headers are SQL expressions."""
+    """So many rows, of as many aggregates; texts are SQL expressions. `tail` ends the aggregate's id and the types."""
 
     count: int
     payload: str = "'{}'"
     headers: str = "NULL"
     status: int = 0
     last_error: str = "NULL"
+    tail: str = "''"
 
 
 def text(size: int, *, wide: bool = False) -> str:
     """A JSON text of so many bytes; one wide character would make Python's text four times as large."""
-    last = "\N{GRINNING FACE}" if wide else ""
+    last = WIDE if wide else ""
     return f"CONCAT('\"', REPEAT('x', {size}), '{last}\"')"
 
 
@@ -50,7 +52,8 @@ def fill(database: Database, topic: str, backlog: Sequence[Rows]) -> None:
             cursor.execute(
                 "INSERT INTO outbox_events (event_id, event_type, aggregate_type, aggregate_id, topic, payload, "
                 "headers, status, next_attempt_at, last_error) "
-                f"SELECT UUID(), 'changed', 'order', CONCAT('{number}-', n), %s, {rows.payload}, {rows.headers}, "
+                f"SELECT UUID(), CONCAT('changed', {rows.tail}), CONCAT('order', {rows.tail}), "
+                f"CONCAT('{number}-', n, {rows.tail}), %s, {rows.payload}, {rows.headers}, "
                 f"{rows.status}, IF({rows.status} = 2, '2037-01-01', NULL), {rows.last_error} "
                 f"FROM {NUMBERS} WHERE n < {rows.count}",
                 (topic,),
@@ -74,6 +77,8 @@ BACKLOGS = {
     "900 KB, wide": (Rows(100, text(900_000, wide=True)),),
     "just small enough to be read with their rows": (Rows(5000, text(8200, wide=True)),),
     "large headers": (Rows(500, headers=headers(65_000)), Rows(5000, headers=headers(8000))),
+    "control characters": (Rows(4000, "JSON_QUOTE(REPEAT(CHAR(1 USING utf8mb4), 4000))"),),
+    "long ids and types, no two alike": (Rows(20_000, tail=f"CONCAT(n, REPEAT('{WIDE}', 235))"),),
 }
 
 

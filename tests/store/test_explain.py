@@ -62,7 +62,7 @@ def filled(server: SqlServer, name: str, *, sent: int, failed: int, others: int)
         connection.begin()
         cursor.execute(
             "INSERT INTO numbers SELECT a.seq + 1000 * (b.seq + 1) FROM numbers a, numbers b WHERE b.seq < %s",
-            (max(sent, failed) // 1000,),
+            (max(sent, failed, others) // 1000,),
         )
         cursor.execute(FILL, (Status.SENT, None, sent))
         cursor.execute(FILL, (Status.ERROR, None, failed))

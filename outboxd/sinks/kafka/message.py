@@ -103,7 +103,7 @@ def column_headers(event: Event, key: bytes) -> list[Header]:
     ]
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _type_headers(event_type: str, aggregate_type: str) -> tuple[Header, Header]:
     """Made once per pair of types: there are few of them."""
     return ("event_type", event_type.encode()), ("aggregate_type", aggregate_type.encode())

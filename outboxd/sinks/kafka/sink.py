@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
+from sys import getsizeof
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
@@ -29,6 +30,9 @@ REBUILDS: Final = (0.0, 0.1, 0.4)
 
 KEY_CACHE: Final = 50_000
 """How many keys' hashes are remembered; murmur2 in Python is as dear as the rest of an event together."""
+
+KEY_BYTES: Final = 256
+"""The memory of a key that is remembered, at most: 200 characters of ASCII. Fifty thousand longer ones are too much."""
 
 
 class KafkaSink:
@@ -172,9 +176,11 @@ class KafkaSink:
     def _hash(self, aggregate_id: str) -> int:
         found = self._hashes.get(aggregate_id)
         if found is None:
-            if len(self._hashes) >= KEY_CACHE:
-                self._hashes.clear()
-            found = self._hashes[aggregate_id] = murmur2(aggregate_id.encode()) & 0x7FFFFFFF
+            found = murmur2(aggregate_id.encode()) & 0x7FFFFFFF
+            if getsizeof(aggregate_id) <= KEY_BYTES:
+                if len(self._hashes) >= KEY_CACHE:
+                    self._hashes.clear()
+                self._hashes[aggregate_id] = found
         return found
 
     async def _clear_up(self, lease: ProducerLease, lots: Sequence[Lot], report: Report, deadline: float) -> None:
