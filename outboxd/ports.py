@@ -48,7 +48,8 @@ class Sink(Protocol):
         """
 
     def refuse(self, event: Event) -> Failure | None:
-        """Why an event is too large to be loaded, judged by `payload_bytes`; None when it may be sent."""
+        """Why an event whose payload is not loaded cannot be sent: for it is too large, judged by `payload_bytes`, or
+        has a text that is not UTF-8, as surrogates in it show. None when it may be loaded and sent."""
 
     async def check(self) -> None:
         """Returns when the sink can be reached; raises SinkUnavailableError with the reason when it cannot."""

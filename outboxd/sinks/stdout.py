@@ -9,6 +9,7 @@ from outboxd.config.settings import SourceSettings
 from outboxd.errors import Failure, FailureKind
 from outboxd.model import Event
 from outboxd.ports import Report
+from outboxd.sinks.texts import bad_text
 
 
 class StdoutSink:
@@ -21,8 +22,8 @@ class StdoutSink:
         """Nothing to connect."""
 
     def refuse(self, event: Event) -> Failure | None:
-        """A line may be of any length."""
-        return None
+        """A line may be of any length, but it is UTF-8."""
+        return bad_text(event)
 
     async def check(self) -> None:
         """Standard output is there."""
@@ -67,6 +68,6 @@ def line(event: Event) -> str:
         "span_id": event.span_id,
     }
     # The payload and the headers are JSON already: they are passed through, not parsed and written anew.
-    headers, payload = ((text or b"null").decode() for text in (event.headers, event.payload))
+    headers, payload = ((text or b"null").decode(errors="replace") for text in (event.headers, event.payload))
     rest = f', "headers": {headers}, "payload": {payload}}}\n'
     return json.dumps(envelope, ensure_ascii=False)[:-1] + rest

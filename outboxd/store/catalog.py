@@ -70,6 +70,8 @@ _TABLE = """SELECT table_type, engine, table_comment FROM information_schema.tab
 _COLUMNS = """SELECT column_name, column_type, is_nullable, column_default, extra, generation_expression
                 FROM information_schema.columns
                WHERE table_schema = DATABASE() AND table_name = :name ORDER BY ordinal_position"""
+_CHARACTER_SETS = """SELECT column_name, character_set_name FROM information_schema.columns
+                      WHERE table_schema = DATABASE() AND table_name = :name"""
 _INDEXES = """SELECT index_name, non_unique, column_name, sub_part FROM information_schema.statistics
                WHERE table_schema = DATABASE() AND table_name = :name ORDER BY index_name, seq_in_index"""
 
@@ -83,6 +85,11 @@ def read_table(connection: sa.Connection, name: str) -> TableShape | None:
     kind = f"{engine} table" if table_type == "BASE TABLE" else str(table_type).lower()
     columns = connection.execute(sa.text(_COLUMNS), {"name": name}).all()
     return TableShape({row[0]: _read_column(row) for row in columns}, _read_indexes(connection, name), kind, comment)
+
+
+def character_sets(connection: sa.Connection, name: str) -> dict[str, str | None]:
+    """The character set of each column of a table that has one; None for others, such as those of MySQL's type JSON."""
+    return {row[0]: row[1] for row in connection.execute(sa.text(_CHARACTER_SETS), {"name": name})}
 
 
 def _read_column(row: Any) -> ColumnShape:

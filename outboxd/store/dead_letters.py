@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from outboxd.model import Status, TableNames
 from outboxd.store.direct import transaction
+from outboxd.store.rows import text, utf8
 from outboxd.store.statements import integers
 
 COUNT_LIMIT: Final = 100_000
@@ -22,6 +23,7 @@ KEPT: Final = (
     "id, event_id, event_type, aggregate_type, aggregate_id, topic, payload, trace_id, span_id, headers, created_at"
 )
 """What an event keeps when it is put back."""
+TEXTS: Final = ("event_id", "event_type", "aggregate_type", "aggregate_id", "topic")
 
 
 class DeadLetter(NamedTuple):
@@ -127,7 +129,7 @@ class DeadLetters:
         self._events = f"`{names.events}`"
         self._dead = f"`{names.dead_letters}`"
         self._columns = (
-            "id, event_id, event_type, aggregate_type, aggregate_id, topic, attempt_count, reason, last_error, "
+            f"id, {', '.join(map(utf8, TEXTS))}, attempt_count, reason, {utf8('last_error')}, "
             f"COALESCE(holds, 0) = 1, {utc('created_at')}, {utc('moved_at')}"
         )
 
@@ -160,14 +162,14 @@ class DeadLetters:
 
     def detail(self, letter_id: int, *, payload: bool) -> tuple[DeadLetter, Detail] | None:
         """All of one dead letter; None when there is none of this id."""
-        what = "payload" if payload else "NULL"
-        more = f"trace_id, span_id, headers, LENGTH(payload), {what}"
+        more = ", ".join(map(utf8, ("trace_id", "span_id", "headers")))
+        more += f", LENGTH(payload), {utf8('payload') if payload else 'NULL'}"
         statement = f"SELECT {self._columns}, {more} FROM {self._dead} WHERE id = {int(letter_id)}"
         row = self._connection.exec_driver_sql(statement).first()
         if row is None:
             return None
         width = len(DeadLetter._fields)
-        return _letter(row[:width]), Detail._make(row[width:])
+        return _letter(row[:width]), Detail._make(_decoded(row[width:]))
 
     def missing(self, ids: Sequence[int]) -> dict[int, int | None]:
         """Those of the ids that are no dead letters, with the status that they have among the events, if any."""
@@ -274,6 +276,10 @@ class DeadLetters:
             raise AssertionError(f"{changed} rows were written in place of {expected}")
 
 
+def _decoded(row: Sequence[Any]) -> list[Any]:
+    return [text(value) if isinstance(value, bytes) else value for value in row]
+
+
 def _letter(row: Sequence[Any]) -> DeadLetter:
-    letter = DeadLetter._make(row)
+    letter = DeadLetter._make(_decoded(row))
     return letter._replace(holds=bool(letter.holds))

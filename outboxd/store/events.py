@@ -21,7 +21,7 @@ from outboxd.ports import (
     Standing,
     TopicFilter,
 )
-from outboxd.store.rows import Events
+from outboxd.store.rows import Events, text
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements, integers, these
 
@@ -49,6 +49,12 @@ def signatures(connection: Connection, statement: str) -> dict[int, LaneSignatur
         before = found[lane]
         found[lane] = LaneSignature(before.rows + rows, before.total + total, before.hashes + hashes)
     return dict(found)
+
+
+def blocked_by(lane: int, row_id: int, aggregate_id: bytes, topic: bytes | None, event_type: bytes | None) -> Blocked:
+    """What a row that blocks is. Topic and event type are those of a row in error, else NULL."""
+    failed = None if topic is None or event_type is None else (text(topic), text(event_type))
+    return Blocked(row_id, lane, text(aggregate_id), failed)
 
 
 def _cut_lane(events: Sequence[Event], limit: int) -> int | None:
@@ -127,9 +133,7 @@ class MySqlEventReader:
             for lane in blocked:
                 if lane in standing.signatures:
                     rows = connection.exec_driver_sql(self._statements.blocked([lane])).cursor.fetchall()
-                    blocked[lane] = [
-                        Blocked(row[0], lane, row[2], None if row[3] is None else (row[3], row[4])) for row in rows
-                    ]
+                    blocked[lane] = [blocked_by(lane, row[0], *row[2:]) for row in rows]
             return Snapshot(events, standing, blocked)
 
         return await self._session.snapshot(work)

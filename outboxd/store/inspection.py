@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from outboxd.model import LANES, Status, TableNames
 from outboxd.store.dead_letters import utc
+from outboxd.store.rows import as_bytes, text, text_or_none, utf8
 from outboxd.store.statements import LANE_INDEX, integers
 
 SCAN_LIMIT: Final = 100_000
@@ -200,9 +201,10 @@ class Inspector:
         if not top:
             return [], 0
         ids = [row[2] for row in top]
-        behind = {row[0]: row[1:] for row in [*self._rows(self.behind_dead(ids)), *self._rows(self.behind(ids))]}
+        blocking = [*self._rows(self.behind_dead(ids)), *self._rows(self.behind(ids))]
+        behind = {first: (*columns, text_or_none(error)) for first, *columns, error in blocking}
         held = [
-            Held(aggregate, int(waiting), first, *behind[first])
+            Held(text(aggregate), int(waiting), first, *behind[first])
             for aggregate, waiting, first, _ in top
             if first in behind  # or it was delivered meanwhile
         ]
@@ -221,7 +223,7 @@ class Inspector:
         """
         # Exactly, whatever the collation: `Order-1` and `order-1` are two aggregates, and so is one with a space behind
         # it. (A binary key of this length would have the server make its temporary table on disk.)
-        key = "CONVERT(aggregate_id USING utf8mb4) COLLATE utf8mb4_bin"
+        key = "COALESCE(CONVERT(aggregate_id USING utf8mb4), LEFT(HEX(aggregate_id), 255)) COLLATE utf8mb4_bin"
         blocking = (
             f"(SELECT {key} AS aggregate, id, status AS state FROM {self._events} "
             f"WHERE status IN ({Status.RETRY:d},{Status.PROCESSING:d}) AND lane = {int(lane)} LIMIT {int(rows)}) "
@@ -234,7 +236,7 @@ class Inspector:
             f"FROM ({blocking}) AS blocking GROUP BY aggregate, LENGTH(aggregate)"
         )
         return (
-            f"SELECT aggregate, waiting, first, COUNT(*) OVER () FROM ({grouped}) AS grouped "
+            f"SELECT {as_bytes('aggregate')}, waiting, first, COUNT(*) OVER () FROM ({grouped}) AS grouped "
             f"WHERE waiting > 0 ORDER BY waiting DESC, first LIMIT {HELD_SHOWN}"
         )
 
@@ -242,14 +244,16 @@ class Inspector:
         """The blocking ones among the events: id, kind, since, due, error."""
         kind = f"IF(status = {Status.RETRY:d}, 'retry', 'processing')"
         return (
-            f"SELECT id, {kind}, {utc('created_at')}, {utc('next_attempt_at')}, last_error FROM `{self._names.events}` "
+            f"SELECT id, {kind}, {utc('created_at')}, {utc('next_attempt_at')}, {utf8('last_error')} "
+            f"FROM `{self._names.events}` "
             f"WHERE id IN ({integers(ids)}) AND status IN ({Status.RETRY:d},{Status.PROCESSING:d})"
         )
 
     def behind_dead(self, ids: Sequence[int]) -> str:
         """The same among the dead letters."""
         return (
-            f"SELECT id, 'dead_letter', {utc('created_at')}, NULL, last_error FROM `{self._names.dead_letters}` "
+            f"SELECT id, 'dead_letter', {utc('created_at')}, NULL, {utf8('last_error')} "
+            f"FROM `{self._names.dead_letters}` "
             f"WHERE id IN ({integers(ids)}) AND holds = 1"
         )
 

@@ -4,12 +4,12 @@ Ids and lanes are integers of ours and stand in the text: for a thousand of them
 parameters. Everything else is bound (`%s`). `tests/store/test_explain.py` holds each of them against both servers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from outboxd.model import HELD_UNTIL, Status, TableNames
 from outboxd.ports import EVERY_TOPIC, TopicFilter
-from outboxd.store.rows import event_columns
+from outboxd.store.rows import as_bytes, converted, event_columns, utf8
 
 LANE_INDEX: Final = "idx_relay"
 HOLDS_INDEX: Final = "idx_holds_lane"
@@ -20,6 +20,9 @@ LEAST_INLINE: Final = 1024
 
 FEWEST_SHARES: Final = 8
 """The part of a batch's bytes that a single row may bring: what is too large to be sent need not be loaded to know."""
+
+AS_STORED: Final = frozenset({None, "binary", "ascii", "utf8", "utf8mb3", "utf8mb4"})
+"""Character sets whose texts are UTF-8 as they are stored, and None, that of a column of MySQL's type JSON."""
 
 _UNKNOWN: Final = f"(status < {min(Status):d} OR status > {max(Status):d})"
 
@@ -57,10 +60,12 @@ class Statements:
         keep_sent: bool,
         may_hold: bool,
         default_topic: str = "",
+        character_sets: Mapping[str, str | None] | None = None,
     ) -> None:
         """`batch_bytes`: a read brings payloads up to a row's share of these with its rows. `may_hold`: rows in error
         block their aggregate, as they may become dead letters that hold it.
-        `default_topic`, a legal one, is the topic of rows that name none."""
+        `default_topic`, a legal one, is the topic of rows that name none. `character_sets`: those of payload and
+        headers, where they are not the server's type JSON."""
         self.events = f"`{names.events}`"
         self.dead = f"`{names.dead_letters}`"
         self.instances = f"`{names.instances}`"
@@ -74,8 +79,12 @@ class Statements:
         blocking = (Status.RETRY, Status.PROCESSING, *((Status.ERROR,) if may_hold else ()))
         self._blocking = integers(blocking)
         self._batch_bytes = batch_bytes
-        # JSON_STORAGE_SIZE reads a number from the row; LENGTH would first write the document out as text.
-        self._stored = "OCTET_LENGTH" if mariadb else "JSON_STORAGE_SIZE"
+        self._mariadb = mariadb
+        self._character_sets = character_sets or {}
+        # Only what is not stored as UTF-8 is converted: it is a copy more. What cannot be converted is a payload that
+        # cannot be read, and headers that are no JSON, rather than none.
+        self._payload = converted("payload") if self._converts("payload") else as_bytes("payload")
+        self._headers = utf8("headers") if self._converts("headers") else as_bytes("headers")
 
     # --- reading batches
 
@@ -88,7 +97,7 @@ class Statements:
         if topics == EVERY_TOPIC:
             return f"SELECT {columns} {where} {order}"
         # By bytes: Kafka tells topics apart that a collation does not.
-        topic = f"CAST(CONVERT({self._topic} USING utf8mb4) AS BINARY)"
+        topic = utf8(self._topic)
         only = f"AND {topic} = %s " if topics.only is not None else ""
         without = f"AND {topic} NOT IN ({', '.join(['%s'] * len(topics.without))}) " if topics.without else ""
         return (
@@ -98,8 +107,24 @@ class Statements:
 
     def _columns(self, limit: int) -> str:
         inline = max(LEAST_INLINE, self._batch_bytes // max(limit, FEWEST_SHARES))
-        small = f"{self._stored}(payload) + COALESCE({self._stored}(headers), 0) <= {inline}"
-        return event_columns(self._topic, "LENGTH(payload) + COALESCE(LENGTH(headers), 0)", small)
+        small = f"{self._stored('payload')} + COALESCE({self._stored('headers')}, 0) <= {inline}"
+        size = f"{self._length('payload')} + COALESCE({self._length('headers')}, 0)"
+        return event_columns(self._topic, self._payload, self._headers, size, small)
+
+    def _converts(self, column: str) -> bool:
+        return self._character_sets.get(column) not in AS_STORED
+
+    def _length(self, column: str) -> str:
+        """Its bytes in a message."""
+        if not self._converts(column):
+            return f"LENGTH({column})"
+        return f"COALESCE(LENGTH({converted(column)}), LENGTH({column}))"
+
+    def _stored(self, column: str) -> str:
+        """About its bytes. JSON_STORAGE_SIZE reads a number from the row; LENGTH would first write the document out as
+        text."""
+        json = not self._mariadb and self._character_sets.get(column) is None
+        return f"{'JSON_STORAGE_SIZE' if json else 'OCTET_LENGTH'}({column})"
 
     def any_new(self, lanes: Iterable[int]) -> str:
         """A row, if there is anything to read."""
@@ -107,8 +132,7 @@ class Statements:
 
     def payloads(self, ids: Iterable[int]) -> str:
         """The payloads and headers that `read` left out."""
-        columns = "id, CAST(payload AS BINARY), CAST(headers AS BINARY)"
-        return f"SELECT {columns} FROM {self._by_id} WHERE id IN ({integers(ids)})"
+        return f"SELECT id, {self._payload}, {self._headers} FROM {self._by_id} WHERE id IN ({integers(ids)})"
 
     def signatures(self, lanes: Iterable[int]) -> str:
         """The signature of what blocks, by status and lane; from the indexes alone. A row that moves from the one
@@ -130,9 +154,9 @@ class Statements:
     def holding_rows(self, lane: int) -> str:
         """What holds in a lane; of rows in error, topic and event type too."""
         return (
-            f"SELECT id, aggregate_id, {self._topic}, event_type FROM {self._indexed} "
+            f"SELECT id, {utf8('aggregate_id')}, {utf8(self._topic)}, {utf8('event_type')} FROM {self._indexed} "
             f"WHERE status = {Status.ERROR:d} AND lane = {int(lane)} UNION ALL "
-            f"SELECT id, aggregate_id, NULL, NULL FROM {self._holding} WHERE holds = 1 AND lane = {int(lane)}"
+            f"SELECT id, {utf8('aggregate_id')}, NULL, NULL FROM {self._holding} WHERE holds = 1 AND lane = {int(lane)}"
         )
 
     def _holding_signatures(self, condition: str) -> str:
@@ -149,10 +173,10 @@ class Statements:
         """All that blocks in the lanes; of rows in error, topic and event type too."""
         condition = within(lanes)
         return (
-            f"SELECT id, lane, aggregate_id, IF(status = {Status.ERROR:d}, {self._topic}, NULL), "
-            f"IF(status = {Status.ERROR:d}, event_type, NULL) "
+            f"SELECT id, lane, {utf8('aggregate_id')}, IF(status = {Status.ERROR:d}, {utf8(self._topic)}, NULL), "
+            f"IF(status = {Status.ERROR:d}, {utf8('event_type')}, NULL) "
             f"FROM {self._indexed} WHERE status IN ({self._blocking}) AND {condition} UNION ALL "
-            f"SELECT id, lane, aggregate_id, NULL, NULL FROM {self._holding} WHERE holds = 1 AND {condition}"
+            f"SELECT id, lane, {utf8('aggregate_id')}, NULL, NULL FROM {self._holding} WHERE holds = 1 AND {condition}"
         )
 
     # --- settling
@@ -214,7 +238,7 @@ class Statements:
     def due(self, lane: int, limit: int) -> str:
         """Due retries of a lane, the oldest due first."""
         return (
-            f"SELECT id, lane, aggregate_id FROM {self._indexed} WHERE status = {Status.RETRY:d} "
+            f"SELECT id, lane, {utf8('aggregate_id')} FROM {self._indexed} WHERE status = {Status.RETRY:d} "
             f"AND lane = {int(lane)} AND (next_attempt_at IS NULL OR next_attempt_at <= NOW(6)) "
             f"ORDER BY next_attempt_at, id LIMIT {int(limit)}"
         )
@@ -264,7 +288,8 @@ class Statements:
     def held(self, lane: int, after: int, limit: int) -> str:
         """Such events of a lane, by id."""
         return (
-            f"SELECT id, aggregate_id FROM {self._indexed} WHERE status = {Status.RETRY:d} AND lane = {int(lane)} "
+            f"SELECT id, {utf8('aggregate_id')} FROM {self._indexed} "
+            f"WHERE status = {Status.RETRY:d} AND lane = {int(lane)} "
             f"AND next_attempt_at = '{HELD_UNTIL}' AND id > {int(after)} ORDER BY id LIMIT {int(limit)}"
         )
 
@@ -331,7 +356,7 @@ class Statements:
     def lock_failed(self, ids: Iterable[int]) -> str:
         """Holds rows in error until the end of the transaction, with the beginning of the reasons they carry."""
         return (
-            f"SELECT id, LEFT(last_error, 100), {self._topic}, event_type FROM {self._by_id} "
+            f"SELECT id, {utf8('LEFT(last_error, 100)')}, {utf8(self._topic)}, {utf8('event_type')} FROM {self._by_id} "
             f"WHERE id IN ({integers(ids)}) AND status = {Status.ERROR:d} FOR UPDATE"
         )
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from outboxd.model import TableNames
 from outboxd.order import OrderPolicy
+from outboxd.store.catalog import character_sets
 from outboxd.store.engine import ConnectOptions, open_engine
 from outboxd.store.events import MySqlEventReader, MySqlSettler
 from outboxd.store.leases import MySqlLeaseStore
@@ -86,13 +87,13 @@ async def open_store(
         share_context(one)
     probe = Session(engine, "probe")
 
-    def look(connection: Connection) -> Server:
+    def look(connection: Connection) -> tuple[Server, dict[str, str | None]]:
         server = check_server(str(connection.exec_driver_sql("SELECT VERSION()").scalar_one()))
         require_current(connection, names)
-        return server
+        return server, character_sets(connection, names.events)
 
     try:
-        server = await probe.run(look)
+        server, sets = await probe.run(look)
     finally:
         await probe.close()
     mariadb = server.flavour == "mariadb"
@@ -103,5 +104,6 @@ async def open_store(
         keep_sent=keep_sent,
         may_hold=policy.may_hold,
         default_topic=default_topic,
+        character_sets=sets,
     )
     return Store(engine, heartbeat, statements, names, policy=policy, idle=lease_ttl / 2)

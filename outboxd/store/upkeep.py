@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 from outboxd.model import Status
 from outboxd.order import OrderPolicy
 from outboxd.ports import Blocked, DueEvent, HeldEvent, LaneSignature, QueueSizes, Sighting, StuckEvent, UnknownStatus
-from outboxd.store.events import changed_rows, enforce_fence, microseconds, signatures
+from outboxd.store.events import blocked_by, changed_rows, enforce_fence, microseconds, signatures
+from outboxd.store.rows import text, text_or_none
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements
 
@@ -64,7 +65,8 @@ class MySqlUpkeep:
                 if len(found) >= limit:
                     break
                 statement = self._statements.due(lane, limit - len(found))
-                found += [DueEvent._make(row) for row in connection.exec_driver_sql(statement)]
+                rows = connection.exec_driver_sql(statement)
+                found += [DueEvent(row_id, lane, text(aggregate)) for row_id, lane, aggregate in rows]
             return found
 
         return await self._session.run(work)
@@ -104,7 +106,7 @@ class MySqlUpkeep:
 
         def work(connection: Connection) -> list[Blocked]:
             rows = connection.exec_driver_sql(statement).fetchall()
-            return [Blocked(row[0], lane, row[1], None if row[2] is None else (row[2], row[3])) for row in rows]
+            return [blocked_by(lane, *row) for row in rows]
 
         return await self._session.run(work)
 
@@ -113,7 +115,7 @@ class MySqlUpkeep:
         statement = self._statements.held(lane, after, limit)
 
         def work(connection: Connection) -> list[HeldEvent]:
-            return [HeldEvent._make(row) for row in connection.exec_driver_sql(statement)]
+            return [HeldEvent(row_id, text(aggregate)) for row_id, aggregate in connection.exec_driver_sql(statement)]
 
         return await self._session.run(work)
 
@@ -180,8 +182,8 @@ class MySqlUpkeep:
             locked = connection.exec_driver_sql(self._statements.lock_failed(row[1] for row in found)).fetchall()
             groups: defaultdict[tuple[str, int | None], list[int]] = defaultdict(list)
             for event_id, last_error, topic, event_type in locked:
-                holds = 1 if self._policy.holds(topic, event_type) else None
-                groups[reason_of(last_error), holds].append(event_id)
+                holds = 1 if self._policy.holds(text(topic), text(event_type)) else None
+                groups[reason_of(text_or_none(last_error)), holds].append(event_id)
             moved: list[str] = []
             for (reason, holds), ids in groups.items():
                 changed_rows(connection, self._statements.copy_dead(ids), (reason, holds))

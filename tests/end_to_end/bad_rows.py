@@ -20,10 +20,14 @@ ZERO = "0000-00-00 00:00:00"
 WIDE = "\N{GRINNING FACE}"
 """Four bytes in UTF-8."""
 
+HALF = b"\xed\xa0\x80".decode(errors="surrogateescape")
+"""The first half of a surrogate pair, which has no UTF-8, as Python keeps bytes that it cannot decode."""
+
 STATEMENT = "INSERT INTO outbox_events ({}) VALUES ({})"
 COLUMNS = (
     "id, event_id, event_type, aggregate_type, aggregate_id, topic, payload, headers, trace_id, span_id, attempt_count"
 )
+"""Read them as `as_stored` says."""
 
 
 class Delivered(NamedTuple):
@@ -277,6 +281,7 @@ def _only_mariadb() -> Iterator[Kind]:
     yield Kind("payload that is not JSON", Delivered(), {"payload": "not JSON"})
     bad = {"payload": "not JSON", "topic": ""}
     yield Kind("payload that is not JSON, and no topic", Dead("invalid_topic", "column topic is empty"), bad)
+    yield from _half_pairs()
     for name, headers, problem in [
         ("that are not JSON", "{", "column headers is not valid JSON"),
         ("of 0 bytes", "", "column headers is not valid JSON"),
@@ -289,6 +294,20 @@ def _only_mariadb() -> Iterator[Kind]:
         yield Kind(f"headers {name}", Delivered((("a", number.encode()),)), {"headers": f'{{"a": {number}}}'})
     twice = '{"a": "1", "a": "2"}'
     yield Kind("headers of duplicate names", Delivered((("a", b"2"),)), {"headers": twice})
+
+
+def _half_pairs() -> Iterator[Kind]:
+    """MariaDB takes the bytes of half a surrogate pair for a character."""
+    for column in ("event_id", "event_type", "aggregate_type", "aggregate_id", "trace_id", "span_id"):
+        social = column != "aggregate_id"
+        end = Dead("bad_text", f"column {column} holds what is no UTF-8, such as half of a surrogate pair; correct the")
+        yield Kind(f"{column} with a lone surrogate", end, {column: f"a{HALF}b"}, social=social)
+        late = {column: f"a{HALF}c", "status": 2, "headers": '{"a": "b"}', "attempt_count": 1}
+        yield Kind(f"{column} with a lone surrogate, in retry", end, late, social=social)
+    illegal = Dead("bad_text", "column topic holds what is no UTF-8")
+    yield Kind("topic with a lone surrogate", illegal, {"topic": f"orders{HALF}"})
+    given_up = {"event_type": HALF, "status": 3, "last_error": HALF}
+    yield Kind("status error, of a type and a reason with lone surrogates", Dead("other", HALF), given_up)
 
 
 def _ids() -> Iterator[Kind]:
@@ -325,18 +344,38 @@ def store(connection: "pymysql.Connection[Any]", kind: Kind) -> Stored:
     connection.begin()
     with connection.cursor(pymysql.cursors.DictCursor) as cursor:
         names, marks = ", ".join(kind.columns), ", ".join(["%s"] * len(kind.columns))
-        cursor.execute(STATEMENT.format(names, marks), tuple(kind.columns.values()))
+        cursor.execute(STATEMENT.format(names, marks), tuple(map(as_written, kind.columns.values())))
         row_id = kind.columns.get("id", cursor.lastrowid)
-        cursor.execute(f"SELECT {COLUMNS} FROM outbox_events WHERE id = %s", (row_id,))
+        cursor.execute(f"SELECT {as_stored(COLUMNS)} FROM outbox_events WHERE id = %s", (row_id,))
         columns = cursor.fetchone()
     connection.commit()
     assert columns is not None, kind.name
-    return Stored(kind, columns)
+    return Stored(kind, decoded(columns))
+
+
+def as_written(value: Any) -> Any:
+    """Half a surrogate pair is written as bytes: the driver would not encode it."""
+    return value.encode(errors="surrogateescape") if isinstance(value, str) and HALF in value else value
+
+
+def as_stored(columns: str) -> str:
+    """Selects the columns as bytes, which no driver decodes; for `decoded`."""
+    return ", ".join(
+        name if name in {"id", "attempt_count"} else f"CAST({name} AS BINARY) AS {name}" for name in columns.split(", ")
+    )
+
+
+def decoded(columns: dict[str, Any]) -> dict[str, Any]:
+    """Texts, which may hold such a half."""
+    return {
+        name: value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
+        for name, value in columns.items()
+    }
 
 
 def lane_of(aggregate_id: str) -> int:
     """As the generated column has it."""
-    return zlib.crc32(aggregate_id.encode()) & (LANES - 1)
+    return zlib.crc32(aggregate_id.encode(errors="surrogateescape")) & (LANES - 1)
 
 
 def neighbours(lanes: Iterable[int]) -> list[str]:

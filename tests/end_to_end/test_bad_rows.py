@@ -20,6 +20,8 @@ from tests.end_to_end.bad_rows import (
     Stored,
     Topics,
     a_row,
+    as_stored,
+    decoded,
     kinds,
     lane_of,
     neighbours,
@@ -204,7 +206,8 @@ def delivered_otherwise(row: Stored, messages: Sequence[Message]) -> str:
 
 def dead_otherwise(connection: "pymysql.Connection[Any]", row: Stored, end: Dead) -> str:
     """How the dead letter differs from the row, or its reason from what it should be."""
-    [letter] = rows(connection, f"SELECT {COLUMNS}, reason, last_error FROM outbox_deadletters WHERE id = %s", row.id)
+    columns = as_stored(f"{COLUMNS}, reason, last_error")
+    [letter] = map(decoded, rows(connection, f"SELECT {columns} FROM outbox_deadletters WHERE id = %s", row.id))
     changed = {name for name, value in row.columns.items() if letter[name] != value} - {"attempt_count"}
     if changed:
         return f"changed: {changed}"

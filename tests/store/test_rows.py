@@ -10,14 +10,14 @@ from outboxd.store.rows import Events
 from outboxd.store.statements import Statements
 from tests.conftest import Database
 from tests.end_to_end.application import INSERT, Ledger
-from tests.end_to_end.bad_rows import Topics, kinds, permissive, store
+from tests.end_to_end.bad_rows import HALF, Topics, as_stored, kinds, permissive, store
 
 DRIVERS = ("mysql+pymysql", "mysql+mysqldb")
 INLINE = 4000
+TEXTS = as_stored("event_id, event_type, aggregate_type, aggregate_id, topic")
 PLAIN = (
-    "SELECT id, lane, event_id, event_type, aggregate_type, aggregate_id, topic, CAST(payload AS BINARY), "
-    "LENGTH(payload) + COALESCE(LENGTH(headers), 0), CAST(headers AS BINARY), trace_id, span_id, attempt_count "
-    "FROM outbox_events WHERE status = 0"
+    f"SELECT id, lane, {TEXTS}, CAST(payload AS BINARY), LENGTH(payload) + COALESCE(LENGTH(headers), 0), "
+    f"CAST(headers AS BINARY), {as_stored('trace_id, span_id')}, attempt_count FROM outbox_events WHERE status = 0"
 )
 
 
@@ -36,18 +36,18 @@ def test_rows_of_every_kind(outbox: Database, driver: str) -> None:
         expected = [whole(*values) for values in cursor.fetchall()]
     found = read(outbox, driver, len(expected) + 1)
     assert len(expected) >= 50
-    assert sorted(event._replace(age_us=0) for event in found if event.payload is not None) == sorted(
-        event for event in expected if event.payload_bytes == 0
-    )
-    left_out = {event.id: event.payload_bytes for event in found if event.payload is None}
-    assert left_out == {event.id: event.payload_bytes for event in expected if event.payload_bytes}
+    assert sorted(event._replace(age_us=0) for event in found) == sorted(expected)
 
 
 def whole(*values: Any) -> Event:
     """The event of a row as `PLAIN` has it."""
-    *texts, payload, size, headers, trace, span, attempts = values
-    inline = len(payload) + len(headers or b"") <= INLINE
-    return Event(*texts, payload, 0 if inline else size, headers if inline else None, trace, span, attempts, 0)
+    row_id, lane, *packed, payload, size, headers, trace, span, attempts = values
+    texts, ids = [value.decode(errors="surrogateescape") for value in packed], [trace, span]
+    ids = [value if value is None else value.decode(errors="surrogateescape") for value in ids]
+    sound = not any(HALF in (value or "") for value in (*texts, *ids))
+    if sound and len(payload) + len(headers or b"") <= INLINE:
+        return Event(row_id, lane, *texts, payload, 0, headers, *ids, attempts, 0)
+    return Event(row_id, lane, *texts, None, size, None, *ids, attempts, 0)
 
 
 def read(outbox: Database, driver: str, limit: int) -> list[Event]:
@@ -93,3 +93,58 @@ def test_kinds_are_not_remembered_without_bound(monkeypatch: pytest.MonkeyPatch)
     rows = [(n, 0, b"\xff".join((b"e", b"a", b"7", b"type-%d" % n, b"t", b"o")), b"{}", None) for n in range(100)]
     assert [event.event_type for event in events.of(rows)] == [f"type-{n}" for n in range(100)]
     assert len(events._kinds) <= 10
+
+
+TEXT_COLUMNS = ("event_id", "event_type", "aggregate_type", "aggregate_id", "topic", "trace_id", "span_id")
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.usefixtures("mysqlclient")
+def test_a_text_that_has_no_utf_8_spoils_no_other(outbox: Database, driver: str) -> None:
+    """Half a surrogate pair in UCS-2, in any column: all else of the row, and all other rows, are read as they are."""
+    with outbox.connect() as connection, connection.cursor() as cursor:
+        types = {"event_id": "CHAR(36)", "trace_id": "CHAR(36) NULL --", "span_id": "CHAR(36) NULL --"}
+        for column in TEXT_COLUMNS:
+            type_ = types.get(column, "VARCHAR(255)")
+            null = "NULL" if "NULL" in type_ else "NOT NULL"
+            length = type_.split(" ")[0]
+            cursor.execute(f"ALTER TABLE outbox_events MODIFY {column} {length} CHARACTER SET ucs2 {null}")
+        for bad in (*TEXT_COLUMNS, None):
+            values = ", ".join("_ucs2 x'0061D800'" if column == bad else f"'{column}-{bad}'" for column in TEXT_COLUMNS)
+            cursor.execute(
+                f"INSERT INTO outbox_events ({', '.join(TEXT_COLUMNS)}, payload, headers, attempt_count) "
+                f"VALUES ({values}, '{{}}', '{{\"a\": \"b\"}}', 7)"
+            )
+    *spoilt, good = read(outbox, driver, 20)
+    for bad, event in zip(TEXT_COLUMNS, spoilt, strict=True):
+        texts = {column: getattr(event, column) for column in TEXT_COLUMNS}
+        assert "\udced" in texts[bad] or texts[bad] == "\udcfe0061D800"
+        assert {column: f"{column}-{bad}" for column in TEXT_COLUMNS if column != bad}.items() <= texts.items()
+        assert (event.payload, event.headers, event.attempt_count) == (None, None, 7)
+        assert event.payload_bytes == len('{}{"a": "b"}')
+    assert good.aggregate_id == "aggregate_id-None"
+    assert (good.payload, good.headers, good.attempt_count) == (b"{}", b'{"a": "b"}', 7)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.usefixtures("mysqlclient")
+def test_headers_beyond_the_largest_packet_are_not_lost(outbox: Database, driver: str) -> None:
+    """The server joins no more than `max_allowed_packet`: then they are left out, to be loaded by themselves."""
+    headers, wide = '{"a": "' + "x" * 900 + '"}', "\N{GRINNING FACE}" * 36
+    with outbox.connect() as connection, connection.cursor() as cursor:
+        for trace in (wide, None):
+            cursor.execute(
+                "INSERT INTO outbox_events (event_id, event_type, aggregate_type, aggregate_id, topic, payload, "
+                "headers, trace_id, attempt_count) VALUES (UUID(), 't', 't', 'a', 'orders', '{}', %s, %s, 7)",
+                (headers, trace),
+            )
+        cursor.execute("SELECT @@GLOBAL.max_allowed_packet")
+        [packet] = cursor.fetchone() or ()
+        cursor.execute("SET GLOBAL max_allowed_packet = 1024")
+        try:
+            large, small = read(outbox, driver, 20)
+        finally:
+            cursor.execute(f"SET GLOBAL max_allowed_packet = {packet}")
+    assert (large.payload, large.headers, large.payload_bytes) == (None, None, len("{}" + headers))
+    assert (large.trace_id, large.attempt_count) == (wide, 7)
+    assert (small.payload, small.headers, small.payload_bytes) == (b"{}", headers.encode(), 0)

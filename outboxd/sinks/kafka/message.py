@@ -13,6 +13,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from outboxd.errors import Failure, FailureKind
 from outboxd.model import Event
+from outboxd.sinks.texts import encodes
 
 Header = tuple[str, bytes | None]
 
@@ -143,7 +144,7 @@ def _own_headers(event: Event, taken: set[str]) -> list[Header]:
 
 def _own_header(name: str, value: object) -> Header:
     quoted = repr(name[:QUOTED])
-    if not _encodes(name):
+    if not encodes(name):
         raise _bad_headers(f"holds a lone surrogate in the name {quoted}")
     if value is None:
         return name, None
@@ -151,17 +152,9 @@ def _own_header(name: str, value: object) -> Header:
         return name, b"true" if value else b"false"
     if not isinstance(value, str):
         raise _bad_headers(f"holds a nested {_kind(value)} under {quoted}")
-    if not _encodes(value):
+    if not encodes(value):
         raise _bad_headers(f"holds a lone surrogate under {quoted}")
     return name, value.encode()
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _bad_headers(problem: str) -> UnfitEventError:

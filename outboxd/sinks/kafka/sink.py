@@ -22,6 +22,7 @@ from outboxd.sinks.kafka.message import Record, UnfitEventError, record, too_lar
 from outboxd.sinks.kafka.partition import NOT_PERMITTED, Destination, HandOver, Lot
 from outboxd.sinks.kafka.producer import ProducerLease, ProducerPool
 from outboxd.sinks.kafka.topics import TopicDirectory, topic_failure
+from outboxd.sinks.texts import bad_text
 
 CLOSED: Final = classify(ProducerClosed()).code
 
@@ -73,9 +74,9 @@ class KafkaSink:
             raise SinkUnavailableError(classify(KafkaConnectionError()))
 
     def refuse(self, event: Event) -> Failure | None:
-        """A payload beyond `kafka.max_message_bytes` need not be loaded to know."""
+        """Neither a text that is not UTF-8, nor a payload beyond `kafka.max_message_bytes`: it need not be loaded."""
         size = event.payload_bytes
-        return too_large(size, self._max_bytes) if size > self._max_bytes else None
+        return bad_text(event) or (too_large(size, self._max_bytes) if size > self._max_bytes else None)
 
     def sever(self) -> None:
         """Cuts the producer off."""
