@@ -141,3 +141,42 @@ def test_requeued_while_new_events_keep_coming(
                 insert(connection, ledger, "order-0", name)
             until(lambda number=round_number: count("status = 1") == 41 * number, f"round {round_number} is sent")
     assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=20 * 41)
+
+
+def test_an_aggregate_whose_id_is_not_utf_8_is_held_like_others(
+    outbox: Database, kafka: Kafka, topic: NewTopic, daemon: StartDaemon, count: Count
+) -> None:
+    """Half a surrogate pair in UTF-8 (MariaDB) or UCS-2: its events are dead letters one by one, and nobody waits."""
+    ledger, name = Ledger(), topic(1)
+    half = "CONVERT(x'EDA080' USING utf8mb4)" if outbox.server.product == "mariadb" else "_ucs2 x'D800'"
+    with outbox.connect() as connection:
+        if outbox.server.product == "mysql":
+            for table in ("outbox_events", "outbox_deadletters"):
+                text = "VARCHAR(255) CHARACTER SET ucs2 NOT NULL"
+                sql(connection, f"ALTER TABLE {table} MODIFY aggregate_id {text}, ALGORITHM=COPY")
+
+        def write(*statuses: int) -> None:
+            columns = "event_id, event_type, aggregate_type, aggregate_id, topic, payload, status"
+            for status in statuses:
+                values = f"UUID(), 't', 't', {half}, '{name}', '{{}}', {status}"
+                sql(connection, f"INSERT INTO outbox_events ({columns}) VALUES ({values})")
+            fill(connection, ledger, name, 50, 50)
+
+        def discarded() -> bool:
+            sql(connection, "DELETE FROM outbox_deadletters")
+            return count("status <> 1") == 0
+
+        write(2, 0, 0)
+        first = daemon(**FAST)
+        until(lambda: count("holds = 1", table="outbox_deadletters") == 1, "the first bad one holds")
+        until(lambda: count(HELD) == 2, "the others are held")
+        assert first.stop() == 0
+        write(3, 0)
+        second = daemon(**FAST)
+        until(lambda: count("holds = 1", table="outbox_deadletters") == 2, "so does one that another gave up")
+        until(lambda: count(HELD) == 3, "the others are held behind a restart")
+        until(discarded, "each of the others is a dead letter")
+        assert second.stop() == 0
+    failures = {"worker.failed", "relay.batch_failed"}
+    assert [line for line in (*first.log, *second.log) if line["event"] in failures] == []
+    assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=100)

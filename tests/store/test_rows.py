@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from outboxd.model import Event, TableNames
+from outboxd.store.catalog import character_sets
 from outboxd.store.engine import ConnectOptions, open_engine
 from outboxd.store.rows import Events
 from outboxd.store.statements import Statements
@@ -53,9 +54,16 @@ def whole(*values: Any) -> Event:
 def read(outbox: Database, driver: str, limit: int) -> list[Event]:
     """All events, by a connection as the daemon opens it."""
     mariadb = outbox.server.product == "mariadb"
-    made = Statements(TableNames(), mariadb=mariadb, batch_bytes=INLINE * limit, keep_sent=True, may_hold=False)
     engine = open_engine(outbox.url.replace("mysql+pymysql", driver), ConnectOptions(unchecked=True))
     with engine.connect() as connection:
+        made = Statements(
+            TableNames(),
+            mariadb=mariadb,
+            batch_bytes=INLINE * limit,
+            keep_sent=True,
+            may_hold=False,
+            character_sets=character_sets(connection, "outbox_events"),
+        )
         return Events().of(connection.exec_driver_sql(made.read(range(64), limit)).cursor.fetchall())
 
 
@@ -95,7 +103,9 @@ def test_kinds_are_not_remembered_without_bound(monkeypatch: pytest.MonkeyPatch)
     assert len(events._kinds) <= 10
 
 
-TEXT_COLUMNS = ("event_id", "event_type", "aggregate_type", "aggregate_id", "topic", "trace_id", "span_id")
+TEXT_COLUMNS = dict.fromkeys(("event_type", "aggregate_type", "aggregate_id", "topic"), "VARCHAR(255)") | dict.fromkeys(
+    ("event_id", "trace_id", "span_id"), "CHAR(36)"
+)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -103,11 +113,8 @@ TEXT_COLUMNS = ("event_id", "event_type", "aggregate_type", "aggregate_id", "top
 def test_a_text_that_has_no_utf_8_spoils_no_other(outbox: Database, driver: str) -> None:
     """Half a surrogate pair in UCS-2, in any column: all else of the row, and all other rows, are read as they are."""
     with outbox.connect() as connection, connection.cursor() as cursor:
-        types = {"event_id": "CHAR(36)", "trace_id": "CHAR(36) NULL --", "span_id": "CHAR(36) NULL --"}
-        for column in TEXT_COLUMNS:
-            type_ = types.get(column, "VARCHAR(255)")
-            null = "NULL" if "NULL" in type_ else "NOT NULL"
-            length = type_.split(" ")[0]
+        for column, length in TEXT_COLUMNS.items():
+            null = "NULL" if column in {"trace_id", "span_id"} else "NOT NULL"
             cursor.execute(f"ALTER TABLE outbox_events MODIFY {column} {length} CHARACTER SET ucs2 {null}")
         for bad in (*TEXT_COLUMNS, None):
             values = ", ".join("_ucs2 x'0061D800'" if column == bad else f"'{column}-{bad}'" for column in TEXT_COLUMNS)
@@ -115,7 +122,7 @@ def test_a_text_that_has_no_utf_8_spoils_no_other(outbox: Database, driver: str)
                 f"INSERT INTO outbox_events ({', '.join(TEXT_COLUMNS)}, payload, headers, attempt_count) "
                 f"VALUES ({values}, '{{}}', '{{\"a\": \"b\"}}', 7)"
             )
-    *spoilt, good = read(outbox, driver, 20)
+    *spoilt, good = sorted(read(outbox, driver, 20))
     for bad, event in zip(TEXT_COLUMNS, spoilt, strict=True):
         texts = {column: getattr(event, column) for column in TEXT_COLUMNS}
         assert "\udced" in texts[bad] or texts[bad] == "\udcfe0061D800"
@@ -148,3 +155,29 @@ def test_headers_beyond_the_largest_packet_are_not_lost(outbox: Database, driver
     assert (large.payload, large.headers, large.payload_bytes) == (None, None, len("{}" + headers))
     assert (large.trace_id, large.attempt_count) == (wide, 7)
     assert (small.payload, small.headers, small.payload_bytes) == (b"{}", headers.encode(), 0)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("character_set", ["latin1", "ucs2", "utf8mb3"])
+@pytest.mark.usefixtures("mysqlclient")
+def test_documents_of_other_character_sets(outbox: Database, driver: str, character_set: str) -> None:
+    """Payload and headers are UTF-8, and so counted, when they are read; also where they are no JSON."""
+    large = '"' + "ü" * 3_000 + '"'
+    with outbox.connect() as connection, connection.cursor() as cursor:
+        for column, null in (("payload", "NOT NULL"), ("headers", "NULL")):
+            text = f"LONGTEXT CHARACTER SET {character_set} {null}"
+            cursor.execute(f"ALTER TABLE outbox_events MODIFY {column} {text}")
+        for payload in ('{"city": "Zürich"}', "not JSON", large):
+            cursor.execute(
+                "INSERT INTO outbox_events (event_id, event_type, aggregate_type, aggregate_id, topic, payload, "
+                "headers) VALUES (UUID(), 't', 't', 'a', 'orders', %s, '{\"k\": \"ü\"}')",
+                (payload,),
+            )
+    short, other, left_out = read(outbox, driver, 20)
+    headers = '{"k": "ü"}'.encode()
+    assert (short.payload, short.headers) == ('{"city": "Zürich"}'.encode(), headers)
+    assert (other.payload, other.headers) == (b"not JSON", headers)
+    if left_out.payload is None:
+        assert left_out.payload_bytes == len(large.encode()) + len(headers)
+    else:
+        assert (left_out.payload, left_out.headers) == (large.encode(), headers)
