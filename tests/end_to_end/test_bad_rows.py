@@ -126,6 +126,27 @@ def test_retention_reaches_ids_below_zero(
     until(lambda: not rows(application, "SELECT 1 FROM outbox_events"), "the sent row is deleted")
 
 
+def test_documents_are_sent_in_utf_8(
+    outbox: Database, application: "pymysql.Connection[Any]", kafka: Kafka, topics: Topics, daemon: StartDaemon
+) -> None:
+    """An adopted table may keep them in another character set, as text: the large ones are loaded by themselves."""
+    payloads = ['{"city": "Zürich"}', json.dumps("ü" * 400_000, ensure_ascii=False), "not JSON: ü"]
+    with application.cursor() as cursor:
+        for column, null in (("payload", "NOT NULL"), ("headers", "NULL")):
+            text = f"LONGTEXT CHARACTER SET latin1 {null}"
+            cursor.execute(f"ALTER TABLE outbox_events MODIFY {column} {text}")
+    for number, payload in enumerate(payloads):
+        row = a_row(f"bad-{number}", topics.orders) | {"payload": payload, "headers": '{"sender": "Jörg"}'}
+        store(application, Kind("latin1", Delivered(), row))
+    running = daemon(**SETTINGS)
+    until(lambda: not rows(application, "SELECT 1 FROM outbox_events WHERE status <> 1"), "all are sent")
+    assert running.stop() == 0
+    arrived = {event_id_of(message): message for message in consume(kafka.bootstrap, topics.orders)}
+    for number, payload in enumerate(payloads):
+        message = arrived[f"bad-{number}"]
+        assert (message.value(), dict(message.headers() or [])["sender"]) == (payload.encode(), "Jörg".encode())
+
+
 def fill_one(connection: "pymysql.Connection[Any]", ledger: Ledger, aggregate_id: str, topic: str) -> None:
     """A good event."""
     row = ledger.row(aggregate_id, topic)

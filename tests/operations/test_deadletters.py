@@ -59,6 +59,24 @@ def test_list_shows_the_newest_and_how_many_there_are(run: Run, sql: Sql) -> Non
     assert len(run("deadletters", "list").stdout.splitlines()) == 51
 
 
+def test_texts_that_are_not_utf_8_are_shown(run: Run, sql: Sql, outbox: Database) -> None:
+    """Half a surrogate pair, escaped: in lists, in JSON, and by the command that shows the backlog."""
+    half, shown = b"a\xed\xa0\x80", "a\\udced\\udca0\\udc80"
+    if outbox.server.product == "mysql":
+        half, shown = bytes.fromhex("0061D800"), "\\udcfe0061D800"
+        for table in ("outbox_events", "outbox_deadletters"):
+            sql(f"ALTER TABLE {table} MODIFY aggregate_id VARCHAR(255) CHARACTER SET ucs2 NOT NULL, ALGORITHM=COPY")
+    insert_dead(sql, 17, aggregate_id=half, holds=1)
+    insert_event(sql, 18, aggregate_id=half, status=2, next_attempt_at="2037-01-01")
+    assert run("deadletters", "list").stdout.splitlines()[1].split("\t")[3] == shown
+    assert f"aggregate_id\t{shown}" in run("deadletters", "show", "17", "--payload").stdout.splitlines()
+    [listed] = json.loads(run("deadletters", "list", "--json").stdout)["dead_letters"]
+    assert listed["aggregate_id"].encode(errors="surrogateescape") in {half, b"\xfe0061D800"}
+    assert run("status").exit_code == run("status", "--json").exit_code == 0
+    assert run("deadletters", "discard", "17", "--yes").exit_code == 0
+    assert ids(sql) == []
+
+
 def test_list_as_json(run: Run, sql: Sql) -> None:
     """The shape that docs/operations.md describes; columns as they are stored."""
     event_id = insert_dead(sql, 17, holds=1, aggregate_id="ö\n")

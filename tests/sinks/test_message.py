@@ -9,6 +9,7 @@ import pytest
 from outboxd.sinks.kafka.message import UnfitEventError, record, traceparent
 from outboxd.sinks.kafka.topics import topic_failure
 from outboxd.sinks.stdout import line
+from outboxd.sinks.texts import COLUMNS, bad_text
 from tests.pure.events import an_event
 
 LIMIT = 1024 * 1024
@@ -114,6 +115,21 @@ def test_topic_names_are_checked_as_kafka_does(topic: str, problem: str | None) 
     """A broker asked for a bad name would answer with a time-out."""
     failure = topic_failure(topic)
     assert (failure is None) if problem is None else (failure is not None and problem in failure.text)
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_text_that_is_not_utf_8_names_its_column(column: str) -> None:
+    """Bytes that the store could not decode are surrogates in a str."""
+    assert bad_text(an_event(trace_id=TRACE, span_id=SPAN, topic="órdenes")) is None
+    failure = bad_text(an_event()._replace(**{column: "a\udced\udca0\udc80"}))
+    assert failure is not None
+    assert failure.last_error.startswith(f"bad_text: column {column} holds what is no UTF-8")
+    assert failure.last_error.endswith("correct the row and requeue it")
+
+
+def test_a_line_of_the_stdout_sink_is_utf_8_whatever_the_payload() -> None:
+    """MariaDB keeps half a surrogate pair in a payload, too."""
+    assert json.loads(line(an_event(payload=b'"a\xed\xa0\x80"')).encode())["payload"].startswith("a\ufffd")
 
 
 def test_a_line_of_the_stdout_sink_is_json() -> None:
