@@ -191,7 +191,8 @@ class MySqlSettler:
         """Executes the write. On a connection that is younger than the read, events must agree in their own ids."""
         if self._session.opened_at < asked_at:
             return changed_rows(connection, statement, values)
-        event_ids = tuple(event.event_id for event in events)
+        # One that is not UTF-8 is found in no row: its event is read again, and then the connection is old enough.
+        event_ids = tuple(event.event_id.encode(errors="replace").decode() for event in events)
         return changed_rows(connection, statement + these(len(event_ids)), (*values, *event_ids))
 
     async def mark_suspects(self, instance: str, events: Sequence[Event], alone: Event | None) -> None:
