@@ -250,14 +250,24 @@ class DeadLetters:
         if not letters:
             return []
         ids = integers(letter.id for letter in letters)
-        found: dict[int, Conflict] = {}
-        for key in ("id", "event_id"):
-            statement = (
-                f"SELECT d.id, e.id, e.status FROM {self._dead} AS d STRAIGHT_JOIN {self._events} AS e "
-                f"ON e.{key} = d.{key} WHERE d.id IN ({ids})"
-            )
-            found |= {row[0]: Conflict._make(row) for row in self._connection.exec_driver_sql(statement)}
+        by_id = f"SELECT id, id, status FROM {self._events} FORCE INDEX (PRIMARY) WHERE id IN ({ids})"
+        found = {row[0]: Conflict._make(row) for row in self._connection.exec_driver_sql(by_id)}
+        found |= self._known_event_ids(letters)
         return [found[letter_id] for letter_id in sorted(found)]
+
+    def _known_event_ids(self, letters: Sequence[DeadLetter]) -> dict[int, Conflict]:
+        """By values, not by a join: the tables' columns may differ in their collations, which no join compares."""
+        event_ids = [letter.event_id.encode(errors="replace").decode() for letter in letters]
+        some = f"SELECT 1 FROM {self._events} WHERE event_id IN ({', '.join(['%s'] * len(event_ids))}) LIMIT 1"
+        if self._connection.exec_driver_sql(some, tuple(event_ids)).first() is None:
+            return {}
+        one = f"SELECT id, status FROM {self._events} WHERE event_id = %s"
+        found = {}
+        for letter, event_id in zip(letters, event_ids, strict=True):
+            row = self._connection.exec_driver_sql(one, (event_id,)).first()
+            if row is not None:
+                found[letter.id] = Conflict(letter.id, row[0], row[1])
+        return found
 
     def _discard(self, letters: list[DeadLetter]) -> Chunk:
         if letters:

@@ -374,10 +374,11 @@ class Statements:
         )
 
     def delete_moved(self, ids: Iterable[int]) -> str:
-        """Deletes rows in error whose copy is there."""
+        """Deletes rows in error whose copy is there. (The two columns may differ in their collations.)"""
+        own, copied = (f"CONVERT({table}.event_id USING utf8mb4) COLLATE utf8mb4_bin" for table in "ed")
         return (
             f"DELETE e FROM {self.events} AS e FORCE INDEX (PRIMARY) STRAIGHT_JOIN {self.dead} AS d "
-            f"ON d.id = e.id AND d.event_id = e.event_id "
+            f"ON d.id = e.id AND {copied} = {own} "
             f"WHERE e.id IN ({integers(ids)}) AND e.status = {Status.ERROR:d}"
         )
 

@@ -77,6 +77,18 @@ def test_texts_that_are_not_utf_8_are_shown(run: Run, sql: Sql, outbox: Database
     assert ids(sql) == []
 
 
+def test_tables_of_different_collations(run: Run, sql: Sql) -> None:
+    """As adopted ones may be: what is known by its event_id stays, the others go back."""
+    sql("ALTER TABLE outbox_deadletters MODIFY event_id CHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL")
+    insert_dead(sql, 17)
+    insert_event(sql, 5, event_id=insert_dead(sql, 18), status=1)
+    insert_event(sql, 19, status=1)
+    insert_dead(sql, 19)
+    result = run("deadletters", "requeue", "17", "18", "19")
+    assert (result.exit_code, ids(sql)) == (1, [18, 19])
+    assert "requeued 1 dead letter" in result.stdout
+
+
 def test_list_as_json(run: Run, sql: Sql) -> None:
     """The shape that docs/operations.md describes; columns as they are stored."""
     event_id = insert_dead(sql, 17, holds=1, aggregate_id="ö\n")

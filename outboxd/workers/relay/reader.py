@@ -28,7 +28,8 @@ UNTORN: Final = 60.0
 UNREADABLE = Failure(
     FailureKind.PERMANENT,
     "payload_unreadable",
-    "column payload has more bytes than the database sends; raise its max_allowed_packet, then requeue the event",
+    "column payload cannot be sent by the database: it has more bytes than max_allowed_packet, or its text has no "
+    "form in UTF-8; raise the one or correct the other, then requeue the event",
 )
 
 in_order = attrgetter("lane", "id")
