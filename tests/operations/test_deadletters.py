@@ -79,7 +79,7 @@ def test_texts_that_are_not_utf_8_are_shown(run: Run, sql: Sql, outbox: Database
 
 def test_tables_of_different_collations(run: Run, sql: Sql) -> None:
     """As adopted ones may be: what is known by its event_id stays, the others go back."""
-    sql("ALTER TABLE outbox_deadletters MODIFY event_id CHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL")
+    sql("ALTER TABLE outbox_deadletters MODIFY event_id CHAR(36) COLLATE utf8mb4_general_ci NOT NULL")
     insert_dead(sql, 17)
     insert_event(sql, 5, event_id=insert_dead(sql, 18), status=1)
     insert_event(sql, 19, status=1)
