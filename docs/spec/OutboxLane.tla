@@ -254,7 +254,7 @@ Compared(b) ==
     IN Published([b EXCEPT !.stage = "publish", !.blocked = {}, !.rest = @ \ held,
                            !.waiting = {<<e, First(Blocks(e))>> : e \in held}])
 
-\* outboxd.store.events.MySqlEventReader.standing
+\* outboxd.store.events.MySqlEventReader._standing
 standing(i, h) ==
     LET b == batch[i][h] IN
     /\ Running(i) /\ b.stage = "read"
