@@ -26,7 +26,6 @@ MEASUREMENTS: Final[dict[str, Measurement[Any]]] = {
         drain.MEASUREMENT,
         payloads.MEASUREMENT,
         aggregates.MEASUREMENT,
-        sent_rows.MEASUREMENT,
         replicas.MEASUREMENT,
         sustained.MEASUREMENT,
         latency.MEASUREMENT,
@@ -37,5 +36,7 @@ MEASUREMENTS: Final[dict[str, Measurement[Any]]] = {
         doorbell.MEASUREMENT,
         start.MEASUREMENT,
         crash.MEASUREMENT,
+        # Last: the server is busy with what it leaves behind.
+        sent_rows.MEASUREMENT,
     )
 }
