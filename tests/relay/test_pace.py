@@ -142,3 +142,19 @@ async def test_rows_that_carry_a_due_time_are_put_right_without_a_rest() -> None
     await relay.run_once()
     assert relay._in_flight
     await relay.drain(10)
+
+
+async def test_looks_in_vain_do_not_put_off_what_a_landing_sets_free() -> None:
+    """Rows of a lane that is in flight are found by nobody, however often it rings; then they are read at once."""
+    outbox = Outbox([event(1, lane=1)])
+    relay = relay_of(outbox, 1000)
+    relay._bell.hung("ROW")
+    await relay.run_once()
+    outbox.write(event(2, lane=1))
+    while relay._in_flight:
+        relay._bell.ring()
+        await asyncio.sleep(min(await relay.run_once(), 0.02))
+    relay._next_at = 0.0  # the pace
+    await relay.run_once()
+    assert [[e.id for e in batch.events] for batch in relay._in_flight.values()] == [[2]]
+    await relay.drain(10)

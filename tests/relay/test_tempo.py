@@ -10,11 +10,6 @@ def rests(tempo: Tempo, *took: float) -> list[float]:
     return [tempo.rest(seconds) for seconds in took]
 
 
-def pace(tempo: Tempo) -> float:
-    """Behind a batch that had all there was."""
-    return tempo.distance(0.0, found=True)
-
-
 def test_the_database_is_left_alone_behind_some_slow_reads_in_a_row() -> None:
     """In proportion to what they took."""
     tempo = Tempo()
@@ -39,13 +34,13 @@ def test_a_read_that_found_much_may_take_longer() -> None:
 def test_the_pace_follows_what_batches_take() -> None:
     """Half of it, as of late, and never more than MOST_PACE."""
     tempo = Tempo()
-    assert pace(tempo) == 0
+    assert tempo.pace == 0
     for _ in range(100):
         tempo.landed(0.01)
-    assert round(pace(tempo), 4) == 0.005
+    assert round(tempo.pace, 4) == 0.005
     for _ in range(20):
         tempo.landed(60)
-    assert pace(tempo) == MOST_PACE
+    assert tempo.pace == MOST_PACE
 
 
 def test_one_batch_that_took_long_does_not_hold_up_the_next_ones() -> None:
@@ -54,15 +49,15 @@ def test_one_batch_that_took_long_does_not_hold_up_the_next_ones() -> None:
     for _ in range(50):
         tempo.landed(0.01)
     tempo.landed(0.1)
-    assert pace(tempo) < 0.01
+    assert tempo.pace < 0.01
     tempo.landed(0.01)
-    assert pace(tempo) < 0.0075
+    assert tempo.pace < 0.0075
 
 
 def test_looks_in_vain_become_rarer() -> None:
-    """Up to a limit; what is found, and a while of quiet, ends that."""
+    """Up to a limit; a batch that lands, and a while of quiet, ends that."""
     tempo = Tempo()
-    assert [tempo.distance(0.0, found=False) for _ in range(len(VAIN) + 2)] == [*VAIN, VAIN[-1], VAIN[-1]]
-    assert tempo.distance(QUIET / 2, found=True) == 0
-    assert tempo.distance(QUIET / 2, found=False) == VAIN[1]
-    assert tempo.distance(2 * QUIET, found=False) == VAIN[0]
+    assert [tempo.vain(0.0) for _ in range(len(VAIN) + 2)] == [*VAIN, VAIN[-1], VAIN[-1]]
+    tempo.landed(0.01)
+    assert [tempo.vain(QUIET / 2) for _ in range(2)] == [VAIN[0], VAIN[1]]
+    assert tempo.vain(2 * QUIET) == VAIN[0]

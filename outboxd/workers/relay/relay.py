@@ -63,6 +63,8 @@ class Relay:
         self._sizes = BatchSize(limits.batch_size, limits.batch_bytes)
         self._tempo = Tempo()
         self._next_at = 0.0
+        self._vain_until = 0.0
+        """Like `_next_at`, behind a read that found nothing: until a batch lands, whose lanes may have more."""
         self._draining = False
         self._waiting = False
         self._changed = asyncio.Event()
@@ -85,8 +87,9 @@ class Relay:
         if not self._room():
             # The end of any batch wakes the loop.
             return 1.0
-        if now < self._next_at:
-            return self._next_at - now
+        next_at = max(self._next_at, self._vain_until)
+        if now < next_at:
+            return next_at - now
         if not any(self.pauses.open_circuits()) and await self._bell.nothing_new():
             return self._pause(None)
         try:
@@ -115,7 +118,10 @@ class Relay:
         if self._.book.unfinished or (started is not None and (started.cut or started.suspect)):
             return 0.0
         now = asyncio.get_running_loop().time()
-        self._next_at = now + self._tempo.distance(now, found=started is not None)
+        if started is None:
+            self._vain_until = now + self._tempo.vain(now)
+        else:
+            self._next_at = now + self._tempo.pace
         if self._bell.trusted:
             return self._bell.pause(self._limits.poll_interval, found=started is not None)
         if started is not None:
@@ -168,6 +174,7 @@ class Relay:
 
         def landed(task: asyncio.Task[None]) -> None:
             self._tempo.landed(asyncio.get_running_loop().time() - batch.read_at)
+            self._vain_until = 0.0
             self._bytes -= size
             del self._in_flight[task]
             self._.book.release(batch.lanes)

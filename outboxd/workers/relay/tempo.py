@@ -27,7 +27,7 @@ VAIN: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
 hears of all events, and most of these are in others' lanes."""
 
 QUIET: Final = 0.1
-"""Seconds without a read after which that begins anew."""
+"""Seconds without such a read after which that begins anew; as it does when a batch has landed."""
 
 RISE: Final = 0.1
 FALL: Final = 0.5
@@ -42,17 +42,23 @@ class Tempo:
         self._took = 0.0
         self._slow = 0
         self._vain = 0
-        self._read_at = 0.0
+        self._vain_at = 0.0
 
     def landed(self, took: float) -> None:
         """A batch took so long, from its read to its end."""
         self._took += (took - self._took) * (RISE if took > self._took else FALL)
+        self._vain = 0
 
-    def distance(self, now: float, *, found: bool) -> float:
-        """From a read that found all there was, or nothing, to the next, at least."""
-        vain = 0 if found or now - self._read_at > QUIET else self._vain
-        self._vain, self._read_at = min(vain + 1, len(VAIN) - 1), now
-        return min(MOST_PACE, PACE * self._took) if found else VAIN[vain]
+    @property
+    def pace(self) -> float:
+        """From the read of a batch that had all there was to the next."""
+        return min(MOST_PACE, PACE * self._took)
+
+    def vain(self, now: float) -> float:
+        """From a read that found nothing to the next."""
+        vain = 0 if now - self._vain_at > QUIET else self._vain
+        self._vain, self._vain_at = min(vain + 1, len(VAIN) - 1), now
+        return VAIN[vain]
 
     def rest(self, took: float, events: int = 0, size: int = 0, *, cut: bool = False) -> float:
         """How long to leave the database alone after a read that took so long, and found so many events and bytes."""
