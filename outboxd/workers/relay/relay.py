@@ -91,7 +91,7 @@ class Relay:
         if now < next_at:
             return next_at - now
         if not any(self.pauses.open_circuits()) and await self._bell.nothing_new():
-            return self._pause(None)
+            return self._bell.pause(self._limits.poll_interval, found=False)
         try:
             started = await self._probe_topic(now) or await self._start()
             if started is None and self.pauses.cause is not None:
