@@ -1,6 +1,7 @@
 """`outboxd`: the entry point. A subcommand's module is imported when it is called, so that the start is quick."""
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -35,6 +36,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         with _nothing_collected():
+            _import_structlog()
             command = import_module(COMMANDS[cmd_name][0]).command
         assert isinstance(command, click.Command)  # noqa: S101 - for the type; a test calls each
         return command
@@ -59,6 +61,17 @@ def _nothing_collected() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _import_structlog() -> None:
+    """Without rich, which it would import for a kind of traceback that the log does not use: 4 MB of a daemon."""
+    if "rich" in sys.modules:
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # as the import system has it: there is none
+    try:
+        import_module("structlog")
+    finally:
+        del sys.modules["rich"]
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,6 +13,7 @@ SPARED = {
     "outboxd.store.schema",
     "pydantic_settings",
     "pymysqlreplication",
+    "rich.console",
     "sqlalchemy.orm",
 }
 NOWHERE = "127.0.0.1:1"
