@@ -11,6 +11,7 @@ from bench.measurements import (
     idle,
     latency,
     payloads,
+    profile,
     replicas,
     sent_rows,
     settings,
@@ -34,6 +35,7 @@ MEASUREMENTS: Final[dict[str, Measurement[Any]]] = {
         settings.MEASUREMENT,
         idle.MEASUREMENT,
         doorbell.MEASUREMENT,
+        profile.MEASUREMENT,
         start.MEASUREMENT,
         crash.MEASUREMENT,
         # Last: the server is busy with what it leaves behind.

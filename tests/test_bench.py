@@ -13,12 +13,25 @@ from bench.backlog import PAYLOAD, make_events
 from bench.document import DOCUMENT, KEPT, MISSING, PLACE, fill_in, parts_of
 from bench.drain import Drain
 from bench.latency import Latency, summarise
-from bench.measurements import contest, crash, doorbell, drain, idle, latency, settings, start, sustained, writers
+from bench.measurements import (
+    contest,
+    crash,
+    doorbell,
+    drain,
+    idle,
+    latency,
+    profile,
+    settings,
+    start,
+    sustained,
+    writers,
+)
 from bench.measurements.contest import Contest, Drained
 from bench.measurements.sustained import Step, limit_of, search
 from bench.program import Usage
 from bench.registry import MEASUREMENTS
 from bench.result import Result
+from bench.sampling import Samples
 from bench.scene import Scene
 from bench.servers import start_mariadb
 from bench.tables import show, targets
@@ -86,13 +99,21 @@ def test_a_small_run_delivers_everything_and_is_written_down(kafka: Kafka, maria
 
 
 @pytest.mark.usefixtures("mariadb")
-def test_settings_and_the_doorbell_in_small(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_the_doorbell_and_a_profile_in_small(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The server's setting reaches the daemon and is taken back; others' traffic fills the log and leaves nothing."""
     monkeypatch.setattr(settings, "VARIANTS", (settings.DEFAULT, settings.BOTH))
     monkeypatch.setattr(doorbell, "TRAFFIC", {"rows": 50_000})
     with start_mariadb() as server:
         scene = Scene(server, kafka, tmp_path, scale=0.01, rounds=1, peers=False)
-        make(["settings", "doorbell"], scene, result_of({}), tmp_path / "result.json", Console(file=io.StringIO()))
+        make(
+            ["settings", "doorbell", "profile"],
+            scene,
+            result_of({}),
+            tmp_path / "result.json",
+            Console(file=io.StringIO()),
+        )
         assert server.query("SELECT @@GLOBAL.binlog_row_image") == [("FULL",)]
         assert server.query("SHOW DATABASES LIKE 'traffic'") == []
     result = Result.load(tmp_path / "result.json")
@@ -105,6 +126,24 @@ def test_settings_and_the_doorbell_in_small(kafka: Kafka, tmp_path: Path, monkey
     assert beside.log_bytes_per_second > 1_000_000
     assert beside.cpu["daemon"] > 0
     assert beside.latency.events > 10
+    profiled: profile.Profile = result.get("profile", "MariaDB")
+    assert not profiled.missing
+    assert profiled.batches > 10
+    assert {"MainThread", "db-read", "db-settle", "database", "broker"} <= {one.name for one in profiled.shares}
+    assert 0 < sum(profiled.functions.values()) <= 1
+
+
+def test_what_a_profiler_has_seen_is_read_by_thread_and_function() -> None:
+    """Lines differ within a function; a stack without frames tells nothing."""
+    raw = (
+        "thread (7): MainThread;main (a.py:1);send (b.py:2) 3\n"
+        "thread (7): MainThread;main (a.py:1);send (b.py:9) 2\n"
+        "thread (8): db-read;read (c.py:4) 1\n"
+        "thread (9): idle 5\n"
+    )
+    samples = Samples.of(raw)
+    assert samples.names == {7: "MainThread", 8: "db-read"}
+    assert samples.tops == {"MainThread": {"send (b.py)": 5}, "db-read": {"read (c.py)": 1}}
 
 
 def test_what_went_wrong_on_the_way_is_counted() -> None:
