@@ -23,7 +23,7 @@ from bench.scene import Scene
 from bench.servers import DATABASES
 from bench.tables import sheet, show
 from tests.servers.cache import UnavailableError
-from tests.servers.kafka import Kafka
+from tests.servers.kafka import LONG_LIVED, Kafka
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,7 +50,7 @@ def measure(arguments: argparse.Namespace, console: Console) -> tuple[Result, Pa
     path = arguments.output or default_path(result.at)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="outboxd-bench-")))
-        kafka = stack.enter_context(Kafka())
+        kafka = stack.enter_context(Kafka(java_options=LONG_LIVED))
         result.machine[kafka.name] = kafka.version
         for name in arguments.databases:
             # One database at a time: an idle one still takes memory and some CPU.

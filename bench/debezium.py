@@ -24,7 +24,7 @@ from bench.latency import Latency, measure_latency
 from bench.program import Usage
 from bench.servers import DATABASES
 from bench.topic import Delivery, compare, count_messages, create_topic, read_topic
-from tests.servers.kafka import Kafka
+from tests.servers.kafka import LONG_LIVED, Kafka
 from tests.servers.sql import SqlServer
 
 WARM_UP: Final = 50_000
@@ -301,7 +301,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="outboxd-debezium-") as folder,
-        Kafka() as kafka,
+        Kafka(java_options=LONG_LIVED) as kafka,
         DATABASES[arguments.database]() as server,
     ):
         result = {

@@ -28,7 +28,7 @@ from outboxd.model import TableNames
 from outboxd.store.engine import SESSION
 from outboxd.store.statements import LANE_INDEX, Statements
 from tests.servers.cache import UnavailableError
-from tests.servers.kafka import Kafka
+from tests.servers.kafka import LONG_LIVED, Kafka
 from tests.servers.sql import SqlServer
 
 LANES: Final = range(64)
@@ -320,7 +320,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="outboxd-bench-")))
-            kafka = stack.enter_context(Kafka())
+            kafka = stack.enter_context(Kafka(java_options=LONG_LIVED))
             for name in arguments.databases:
                 with DATABASES[name]() as server:
                     console.print(f"{server.name} {server.version}")

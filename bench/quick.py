@@ -18,7 +18,7 @@ from rich.console import Console
 from bench.budget import Count, exceeded, missing, table
 from bench.counts import DOORBELL, QUIET, Laboratory, Scenario, Tally, counting
 from tests.servers.cache import UnavailableError
-from tests.servers.kafka import SHORT_LIVED, Kafka
+from tests.servers.kafka import Kafka
 from tests.servers.mariadb import MariaDB
 from tests.servers.mysql import MySQL
 
@@ -109,7 +109,7 @@ def count(databases: Sequence[str], console: Console) -> list[Count]:
     """Starts the servers, and counts. Raises UnavailableError when a server cannot be had."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="outboxd-bench-")))
-        kafka = stack.enter_context(Kafka(java_options=SHORT_LIVED))
+        kafka = stack.enter_context(Kafka())
         servers = [stack.enter_context(counting(DATABASES[name])) for name in databases]
         python = ".".join(map(str, sys.version_info[:3]))
         versions = [f"{server.name} {server.version}" for server in (*servers, kafka)]

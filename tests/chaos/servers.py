@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
-from tests.servers.kafka import SHORT_LIVED, Kafka
+from tests.servers.kafka import Kafka
 from tests.servers.kafka_cluster import KafkaCluster
 from tests.servers.mariadb import MariaDB
 from tests.servers.mysql import MySQL
@@ -60,7 +60,7 @@ class Servers:
     def _broker(self) -> tuple[Kafka, Proxy]:
         """A broker with a second listener, whose advertised address is the proxy's: the checker goes the other way."""
         behind, before = free_port(), free_port()
-        kafka = Kafka(heap="384m", java_options=SHORT_LIVED)
+        kafka = Kafka(heap="384m")
         kafka.settings["listeners"] += f",PROXIED://127.0.0.1:{behind}"
         kafka.settings["advertised.listeners"] += f",PROXIED://127.0.0.1:{before}"
         plain = ("PLAINTEXT", "CONTROLLER", "PROXIED")

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from tests.servers.kafka import SHORT_LIVED, Kafka
+from tests.servers.kafka import Kafka
 from tests.servers.server import free_port
 
 SIZE = 3
@@ -20,7 +20,7 @@ class KafkaCluster:
         voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(controllers, start=1))
         self.brokers: list[Kafka] = []
         for node, controller in enumerate(controllers, start=1):
-            broker = Kafka(heap=heap, java_options=SHORT_LIVED)
+            broker = Kafka(heap=heap)
             broker.settings |= {
                 "node.id": str(node),
                 "controller.quorum.voters": voters,
