@@ -30,7 +30,7 @@ class Tlc:
         """Checks a model within `timeout` seconds. Returns what TLC says: the violation, or that there is none."""
         with TemporaryDirectory(prefix="outboxd-tlc-") as folder:
             java = [self._java, "-Xmx1g", "-XX:+UseParallelGC", f"-Djava.io.tmpdir={folder}", "-cp", f"{self._jars}/*"]
-            arguments = ["-workers", "2", "-coverage", "1", "-metadir", folder, "-config", str(config), *options]
+            arguments = ["-workers", "2", "-metadir", folder, "-config", str(config), *options]
             done = subprocess.run(
                 [*java, "tlc2.TLC", *arguments, model],
                 stdout=subprocess.PIPE,
