@@ -122,10 +122,14 @@ class Job:
 
 
 class SimulatedStore:
-    """All ports of `outboxd.ports` that a store has, for one process. Reads that find nothing are answered at once."""
+    """All ports of `outboxd.ports` that a store has, for one process. Reads that find nothing are answered at once;
+    but what `looks_wait` concerns: with a bell, much may happen between a look and its answer."""
 
-    def __init__(self, owner: str, database: SimulatedDatabase, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, owner: str, database: SimulatedDatabase, tell: Callable[[str], None], *, looks_wait: bool
+    ) -> None:
         self._owner = owner
+        self._looks_wait = looks_wait
         self._db = database
         self._tell = tell
         self.jobs: list[Job] = []
@@ -297,6 +301,13 @@ class SimulatedStore:
     # --- Lookout
 
     async def look(self, lanes: Sequence[int]) -> Sighting:
+        if not self._looks_wait:
+            return self._seen(lanes)
+        seen: list[Sighting] = []
+        answer: Sighting = await self._run("look", "look", lambda: seen.append(self._seen(lanes)), lambda: seen[0])
+        return answer
+
+    def _seen(self, lanes: Sequence[int]) -> Sighting:
         db = self._db
         return Sighting(
             new=bool(db.read(lanes, 1, EVERY_TOPIC)),

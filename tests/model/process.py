@@ -23,6 +23,7 @@ from outboxd.workers.relay import Limits
 from tests.model.broker import SimulatedBroker, SimulatedSink, Wire
 from tests.model.connection import Job, SimulatedStore
 from tests.model.database import LANES, SimulatedDatabase, Violation
+from tests.model.doorbell import Ring, SimulatedDoorbell
 from tests.model.loop import SimulatedClock, SimulatedLoop
 
 TTL = 10.0
@@ -66,6 +67,7 @@ class Process:
         broker: SimulatedBroker,
         clock: SimulatedClock,
         *,
+        bell: bool,
         tell: Callable[[str], None],
         late: Callable[[Wire], None],
         broken: Callable[[Violation], None],
@@ -75,11 +77,12 @@ class Process:
         self._db = database
         self._broken = broken
         self.loop = SimulatedLoop(clock)
-        self.store = SimulatedStore(name, database, tell)
+        self.store = SimulatedStore(name, database, tell, looks_wait=bell)
+        self.doorbell = SimulatedDoorbell(name, self.loop)
         self.sink = SimulatedSink(name, broker, database.policy, self.store.read_at, late, self._before_hand_over)
         self._guards: Guards = []
         store = self.store
-        ports = Ports(store, store, store, store, store, store, self.sink)
+        ports = Ports(store, store, store, store, store, store, self.sink, self.doorbell if bell else None)
         metrics = cast(Metrics, NoMetrics())
         self.crew = Crew(name, ports, terms(database.policy, name), metrics, Pulse(), guards=self._guards)
         self._stopping: asyncio.Task[None] | None = None
@@ -105,9 +108,10 @@ class Process:
             self.loop.within(begin)
 
     @property
-    def agenda(self) -> list[Job | Wire]:
-        """What waits for the database or the broker. A frozen process learns no answers, and sends nothing more."""
-        found: list[Job | Wire] = [*self.store.heads, *self.sink.wires]
+    def agenda(self) -> list[Job | Wire | Ring]:
+        """What waits for the database or the broker, or is heard of. A frozen process learns no answers, and sends
+        nothing more."""
+        found: list[Job | Wire | Ring] = [*self.store.heads, *self.sink.wires, *self.doorbell.rings]
         return [item for item in found if not item.asked] if self.frozen else found
 
     def _before_hand_over(self, events: Sequence[Event]) -> None:

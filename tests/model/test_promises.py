@@ -1,4 +1,4 @@
-"""Promises 1 and 2 under random interleavings of reads, outcomes, crashes and lane moves.
+"""Promises 1 and 2 under random interleavings of reads, outcomes, crashes, lane moves, and bells that ring or do not.
 
 The workers are the real ones; the database, the broker and the time are simulated. A broken promise is shown as a
 story: what happened, step by step, shrunk to what is needed.
@@ -17,8 +17,8 @@ EXAMPLES = int(os.environ.get("OUTBOXD_MODEL_EXAMPLES", "0"))
 
 NORMAL = ["go"] * 8 + ["pick"] * 4 + ["commit"] * 3 + ["tick"] * 3
 FAULTS = [
-    "begin", "crash", "delayed", "foreign", "freeze", "join", "late", "lose", "operate", "outage", "poison", "stall",
-    "stop", "trouble",
+    "begin", "crash", "delayed", "foreign", "freeze", "join", "late", "lose", "operate", "outage", "poison", "ring",
+    "stall", "stop", "trouble",
 ]  # fmt: skip
 COMPANIONS = {
     "begin": ["begin", "finish", "finish"],
@@ -26,6 +26,7 @@ COMPANIONS = {
     "freeze": ["freeze", "resume", "stall"],
     "lose": ["lose", "lose", "late"],
     "poison": ["poison", "poison"],
+    "ring": ["ring", "fall", "fall", "hang"],
     "stop": ["stop", "join"],
 }
 
@@ -41,6 +42,7 @@ def scenarios(draw: st.DrawFn, faults: list[str] = FAULTS) -> Scenario:
         processes=draw(st.integers(1, 3)),
         aggregates=draw(st.integers(1, len(AGGREGATES))),
         steps=draw(st.lists(step, min_size=30, max_size=120)),
+        bell="ring" in chosen or draw(st.booleans()),
     )
 
 
@@ -66,3 +68,19 @@ def test_a_circuit_closes_where_nothing_is_left_to_probe_with() -> None:
     world = World(Scenario(hold=False, processes=1, aggregates=1, steps=opened + lost + regained), probe=False)
     world.live()
     assert world.not_ready == {}, "\n".join(world.story)
+
+
+def test_a_ring_alone_ends_the_rest() -> None:
+    """While no time passes an event is delivered if the bell has told of it, and else not: or no bell would matter."""
+    go = Step("go", how=3)
+    rested = [Step("tick", how=3), go, Step("tick", how=3)]
+    written = [Step("commit"), *[go] * 8]
+    for bell, steps, in_time in (
+        (True, [*rested, *written], True),
+        (True, [*rested, Step("fall"), *written], False),
+        (False, [*rested, *written], False),
+    ):
+        world = World(Scenario(hold=False, processes=1, aggregates=1, steps=steps, bell=bell), probe=False)
+        world.live()
+        story = "\n".join(world.story)
+        assert ("arrives" in story.partition("-- nothing is broken")[0]) == in_time, story

@@ -10,6 +10,7 @@ from outboxd.order import OrderPolicy
 from tests.model.broker import FOR_EVER, SimulatedBroker, Wire
 from tests.model.connection import Job
 from tests.model.database import HELD_UNTIL, Row, SimulatedDatabase, Violation
+from tests.model.doorbell import Ring
 from tests.model.loop import SimulatedClock
 from tests.model.process import MAX_ATTEMPTS, Process, simulated
 
@@ -36,6 +37,8 @@ class Scenario:
     processes: int
     aggregates: int
     steps: list[Step]
+    bell: bool = False
+    """Whether the daemons have a doorbell."""
 
 
 @dataclass(slots=True)
@@ -130,10 +133,10 @@ class World:
     def _late_wire(self, wire: Wire) -> None:
         self._late.append(Late(str(wire), wire.arrive))
 
-    def _agenda(self) -> list[Job | Wire]:
+    def _agenda(self) -> list[Job | Wire | Ring]:
         return [item for process in self._processes for item in process.agenda]
 
-    def _proceed(self, item: Job | Wire) -> None:
+    def _proceed(self, item: Job | Wire | Ring) -> None:
         if item.done:
             return
         self._tell(str(item))
@@ -182,6 +185,11 @@ class World:
         self._db.insert(row)
         self._committed.add(row.id)
         self._tell(f"application: {row.id} of {row.aggregate} (lane {row.lane}) to {row.topic}{note}")
+        self._hear()
+
+    def _hear(self) -> None:
+        for process in self._processes:
+            process.doorbell.committed()
 
     def commit(self, which: int, how: int) -> None:
         """The application writes one event, or two."""
@@ -231,6 +239,9 @@ class World:
             self._tell(f"{item.owner} loses the connection to the broker at: {item}")
             if how % 2 and not item.arrived:
                 item.arrive()
+            item.lose()
+        elif isinstance(item, Ring):
+            self._tell(f"never: {item}")
             item.lose()
         elif how == 0:
             self._tell(f"lost before it happens: {item}")
@@ -299,6 +310,7 @@ class World:
                     self._db,
                     self._broker,
                     self._clock,
+                    bell=self._scenario.bell,
                     tell=self._tell,
                     late=self._late_wire,
                     broken=self._break,
@@ -314,6 +326,28 @@ class World:
         """A topic is in trouble, or no more."""
         self._broker.missing ^= {TOPICS[which % len(TOPICS)]}
         self._tell(f"topics in trouble: {sorted(self._broker.missing)}")
+
+    def ring(self, which: int, how: int) -> None:
+        """A bell rings for no reason, or once more."""
+        if self._processes:
+            process = self._processes[which % len(self._processes)]
+            self._tell(f"{process.name} hears the bell, whatever for")
+            process.doorbell.ring()
+
+    def fall(self, which: int, how: int) -> None:
+        """A bell does not ring any more, and says so or not. Nobody hangs it again but `hang`."""
+        if self._processes:
+            process = self._processes[which % len(self._processes)]
+            told = how % 2 == 1
+            self._tell(f"{process.name} hears no bell any more{'' if told else ', and does not know it'}")
+            process.doorbell.fall(told=told)
+
+    def hang(self, which: int, how: int) -> None:
+        """It rings again."""
+        if self._processes:
+            process = self._processes[which % len(self._processes)]
+            self._tell(f"{process.name} hears the bell from now on")
+            process.doorbell.hang()
 
     def operate(self, which: int, how: int) -> None:
         """An operator requeues or discards a dead letter."""
@@ -333,6 +367,7 @@ class World:
             self._broker.bad.pop(event_id, None)
         self._broker.refused.discard(event_id)
         self._db.requeue(event_id)
+        self._hear()
 
     # --- the end
 
