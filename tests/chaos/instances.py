@@ -12,6 +12,8 @@ from tests.end_to_end.daemon import Daemon
 TTL = 3
 """Seconds of a lease, as `scene.QUICK` has it."""
 
+BELL = {"DOORBELL__KIND": "binlog"}
+
 
 def _shares(scene: Scene, *expected: int) -> None:
     shares = "SELECT COUNT(*) FROM outbox_lanes WHERE owner IS NOT NULL GROUP BY owner ORDER BY 1 DESC"
@@ -123,9 +125,9 @@ def two_of_the_same_name(scene: Scene) -> None:
 
 @scenario(attempts=3, unknown=True)
 def everything_at_once(scene: Scene) -> None:
-    """Two daemons; kills, freezes, KILLs of sessions and resets of connections, as the dice say."""
+    """Two daemons with doorbells; kills, freezes, KILLs of sessions and resets of connections, as the dice say."""
     scene.write(scene.topic())
-    daemons = [scene.daemon(broker_proxy=True), scene.daemon(broker_proxy=True)]
+    daemons = [scene.daemon(broker_proxy=True, **BELL), scene.daemon(broker_proxy=True, **BELL)]
     scene.flow()
     for _ in range(6):
         _any_fault(scene, daemons)
@@ -138,7 +140,7 @@ def _any_fault(scene: Scene, daemons: list[Daemon]) -> None:
     victim = scene.dice.randrange(2)
     if fault == 0:
         scene.kill(daemons[victim])
-        daemons[victim] = scene.start_daemon(broker_proxy=True)
+        daemons[victim] = scene.start_daemon(broker_proxy=True, **BELL)
     elif fault == 1:
         scene.freeze(daemons[victim])
         scene.rest(0.5, 4)

@@ -16,6 +16,9 @@ from tests.servers.sql import SqlServer
 from tests.servers.toxiproxy import Proxy, Toxiproxy
 
 DATABASES: dict[str, type[MariaDB | MySQL]] = {"mariadb": MariaDB, "mysql": MySQL}
+LOGGING = {"mariadb": ("--log-bin", "--server-id=1", "--binlog-format=ROW")}
+"""MySQL writes a binary log by default."""
+
 APPLICATION, DAEMON = "application", "daemon"
 """Users of the databases, neither of which may do more than its work needs: no SUPER, which read_only lets through."""
 
@@ -23,6 +26,7 @@ _USERS = (
     "CREATE USER {user}@'127.0.0.1'",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON *.* TO {user}@'127.0.0.1'",
 )
+_LISTENER = f"GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO {DAEMON}@'127.0.0.1'"
 
 
 class Servers:
@@ -37,7 +41,7 @@ class Servers:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.toxiproxy = stack.enter_context(Toxiproxy())
-            self.databases = {product: DATABASES[product]() for product in self._products}
+            self.databases = {product: DATABASES[product](*LOGGING.get(product, ())) for product in self._products}
             self.kafka, self.kafka_proxy = self._broker()
             servers = [self.kafka, *self.databases.values()]
             for server in servers:
@@ -48,6 +52,7 @@ class Servers:
                 for user in (APPLICATION, DAEMON):
                     for statement in _USERS:
                         database.query(statement.format(user=user))
+                database.query(_LISTENER)
                 self.database_proxies[product] = self.toxiproxy.proxy(product, database.port)
             self._stack = stack.pop_all()
         return self
