@@ -20,6 +20,8 @@ BATCH_SIZE: Final = 2000
 IN_FLIGHT: Final = 3
 POLL_INTERVAL: Final = 0.05
 BATCH_BYTES: Final = 512 * 1024
+READY: Final = "ready"
+"""What it prints when it is connected."""
 
 READ: Final = (
     "SELECT id, lane, event_id, event_type, aggregate_type, aggregate_id, topic, payload "
@@ -152,6 +154,7 @@ async def run(database_url: str, kafka: str, batch_size: int, *, until_empty: bo
         bootstrap_servers=kafka, acks="all", enable_idempotence=True, linger_ms=0, max_batch_size=BATCH_BYTES
     ) as producer:
         reader, settler = Database(database_url, batch_size), Database(database_url, batch_size)
+        print(READY, flush=True)
         await BareLoop(reader, settler, producer).run(until_empty=until_empty)
 
 

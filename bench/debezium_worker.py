@@ -1,10 +1,9 @@
 """Kafka Connect with Debezium's outbox event router, as a process of its own: what a user would pick otherwise."""
 
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final
 
 import httpx
 
@@ -41,11 +40,8 @@ TUNED_WORKER: Final = {
 }
 HEADERS: Final = ("event_id", "event_type", "aggregate_type", "aggregate_id")
 
-Hold = Literal["pause", "stop"]
-
 TIMEOUT: Final = 60.0
 """Seconds for a start, an end, or a change of state."""
-_TICK: Final = os.sysconf("SC_CLK_TCK")
 
 _LOG4J: Final = """\
 status = error
@@ -75,8 +71,8 @@ def provide(product: str) -> Path:
     return fill(f"debezium-{product}-{version}-connect-{CONNECT}", download)
 
 
-def worker_settings(kafka: str, port: int, folder: Path, *, tuned: bool, flush_ms: int | None = None) -> dict[str, str]:
-    """Kafka Connect's. Default apart from what it must know; `flush_ms` sets how often it saves its place."""
+def worker_settings(kafka: str, port: int, folder: Path, *, tuned: bool) -> dict[str, str]:
+    """Kafka Connect's. Default apart from what it must know."""
     settings = {
         "bootstrap.servers": kafka,
         "listeners": f"http://127.0.0.1:{port}",
@@ -85,8 +81,6 @@ def worker_settings(kafka: str, port: int, folder: Path, *, tuned: bool, flush_m
         "value.converter": "org.apache.kafka.connect.storage.StringConverter",
         "offset.storage.file.filename": str(folder / "offsets"),
     }
-    if flush_ms is not None:
-        settings["offset.flush.interval.ms"] = str(flush_ms)
     return settings | (TUNED_WORKER if tuned else {})
 
 
@@ -134,22 +128,14 @@ def as_properties(settings: Mapping[str, str]) -> str:
 class Worker(Process):
     """Kafka Connect, standalone, with one connector. What it has reached lies in `folder`, for its next start."""
 
-    def __init__(
-        self,
-        server: SqlServer,
-        database: str,
-        kafka: str,
-        folder: Path,
-        log: Path,
-        *,
-        tuned: bool,
-        flush_ms: int | None,
-    ) -> None:
+    settles: ClassVar[bool] = False
+
+    def __init__(self, server: SqlServer, database: str, kafka: str, folder: Path, log: Path, *, tuned: bool) -> None:
         """Starts it. Raises UnavailableError without Java or Maven."""
         folder.mkdir(parents=True, exist_ok=True)
         port = free_port()
         files = {
-            "worker.properties": as_properties(worker_settings(kafka, port, folder, tuned=tuned, flush_ms=flush_ms)),
+            "worker.properties": as_properties(worker_settings(kafka, port, folder, tuned=tuned)),
             "connector.properties": as_properties(
                 connector_settings(server.product, server.port, database, folder, tuned=tuned)
             ),
@@ -160,47 +146,20 @@ class Worker(Process):
         self._rest = f"http://127.0.0.1:{port}/connectors/outbox"
         super().__init__(_command(provide(server.product), folder), log)
 
-    @property
-    def cpu_seconds(self) -> float:
-        """What it has used so far, in all its threads."""
-        stat = Path(f"/proc/{self._process.pid}/stat").read_text()
-        user, system = stat.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / _TICK
-
-    @property
-    def peak_rss(self) -> int:
-        """The most memory that it had, in bytes."""
-        self.check()
-        return self._peak_rss
-
     def at_rest(self, seconds: float) -> float:
         """The share of a core that it uses, watched for so long."""
         before, since = self.cpu_seconds, time.monotonic()
         time.sleep(seconds)
         return (self.cpu_seconds - before) / (time.monotonic() - since)
 
-    def hold(self, how: Hold) -> None:
-        """The connector no longer delivers.
-
-        One that was told to `pause` still reads ahead, until its queue is full; `stop` ends its task, and leaves the
-        process.
-        """
-        httpx.put(f"{self._rest}/{how}", timeout=TIMEOUT).raise_for_status()
-        held = {"pause": "PAUSED", "stop": "STOPPED"}[how]
-        self.until(lambda: self._states() == {held}, how)
+    def hold(self) -> None:
+        """Its task ends, and saves its place; the process stays. (One that was told to pause would read ahead.)"""
+        httpx.put(f"{self._rest}/stop", timeout=TIMEOUT).raise_for_status()
+        self.until(lambda: self._states() == {"STOPPED"}, "its task stopped")
 
     def resume(self) -> None:
         """It delivers again."""
         httpx.put(f"{self._rest}/resume", timeout=TIMEOUT).raise_for_status()
-
-    def until(self, reached: Callable[[], object], what: str, timeout: float = TIMEOUT) -> None:
-        """Waits as long as the worker lives and its task has not failed. Raises RuntimeError."""
-        deadline = time.monotonic() + timeout
-        while not reached():
-            self.check()
-            if time.monotonic() > deadline:
-                raise self._failure(f"has not within {timeout:.0f} s: {what}")
-            time.sleep(0.05)
 
     def stop(self) -> Usage:
         """Ends it in good order: it saves its place."""

@@ -83,10 +83,17 @@ def latencies(axes: Axes, figures: Latencies) -> None:
 
 def steps(axes: Axes, figures: Sustained) -> None:
     """What was written at each rate that was wanted, and whether it held."""
-    for label, colour, holds in (("holds", "C2", True), ("does not hold", "C3", False)):
-        chosen = [step for step in figures.steps if step.holds == holds]
-        axes.plot([step.wanted for step in chosen], [step.written for step in chosen], "o", color=colour, label=label)
-    most = max(step.wanted for step in figures.steps)
+    for number, one in enumerate(figures.searches):
+        for label, marker, holds in (("holds", "o", True), ("does not hold", "x", False)):
+            chosen = [step for step in one.steps if step.holds == holds]
+            axes.plot(
+                [step.wanted for step in chosen],
+                [step.written for step in chosen],
+                marker,
+                color=f"C{number}",
+                label=f"{one.program} {label}",
+            )
+    most = max(step.wanted for one in figures.searches for step in one.steps)
     axes.plot([0, most], [0, most], "k:", linewidth=0.8)
     axes.set_xlabel("events/s wanted")
     axes.set_ylabel("events/s written")

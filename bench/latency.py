@@ -11,8 +11,8 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Producer
 
-from bench.backlog import make_events, migrated_database
-from bench.program import Process, Starter
+from bench.backlog import make_events
+from bench.program import Process
 from bench.topic import PARTITIONS, consumer_of, create_topic, parse
 from bench.writer import Writer, steady
 from tests.servers.kafka import Kafka
@@ -74,21 +74,6 @@ class Arrivals:
                 ended += error.code() == KafkaError._PARTITION_EOF
                 if ended >= PARTITIONS:  # it waits at the end of each
                     self._ready.set()
-
-
-def measure_latency(
-    program: Starter, server: SqlServer, kafka: Kafka, log: Path, *, per_second: int, seconds: float
-) -> Latency:
-    """Of a program in a database of its own. Raises RuntimeError when an event is lost."""
-    with (
-        migrated_database(server) as database,
-        program.start_ready(server.url(database), kafka.bootstrap, log) as process,
-    ):
-        latency = latency_of(
-            process, server, database, kafka, log.with_suffix(".json"), per_second=per_second, seconds=seconds
-        )
-        process.stop()
-    return latency
 
 
 def latency_of(

@@ -5,19 +5,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Protocol, Self
+from typing import ClassVar, Final, NamedTuple, Protocol, Self
 
 import httpx
 
-from bench.bare_loop import BATCH_SIZE
+from bench.bare_loop import BATCH_SIZE, READY
 from tests.servers.server import free_port
 
 TIMEOUT: Final = 60.0
 """Seconds for a program's start, and for its end."""
+
+WATCH_INTERVAL: Final = 0.02
 
 
 class Usage(NamedTuple):
@@ -35,6 +37,9 @@ def cpu_seconds(pid: int) -> float:
 
 class Process:
     """A child whose resources are accounted for. As a context manager it does not outlive the block."""
+
+    settles: ClassVar[bool] = True
+    """Whether it marks what it has delivered; else only the topic tells."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
         self._command = command
@@ -60,11 +65,29 @@ class Process:
         """What it has used so far."""
         return cpu_seconds(self.pid)
 
+    @property
+    def peak_rss(self) -> int:
+        """The most memory that it had so far, in bytes. Raises RuntimeError when it no longer runs."""
+        self.check()
+        return self._peak_rss
+
     def check(self) -> None:
         """Notes its memory. Raises RuntimeError with the end of its output when it no longer runs."""
         if self._process.poll() is not None:
             raise self._failure("has ended")
         self._note_peak_rss()
+
+    def until(
+        self, reached: Callable[[], object], what: str, timeout: float = TIMEOUT, interval: float = WATCH_INTERVAL
+    ) -> None:
+        """Waits as long as it runs. Raises RuntimeError, and ends it."""
+        deadline = time.monotonic() + timeout
+        while not reached():
+            self.check()
+            if time.monotonic() > deadline:
+                self.kill()
+                raise self._failure(f"has not within {timeout:.0f} s: {what}")
+            time.sleep(interval)
 
     def kill(self) -> None:
         """Ends it at once, if it still runs."""
@@ -121,15 +144,11 @@ class Program(Protocol):
     def start(self, database_url: str, kafka: str, log: Path) -> Process:
         """Begins to drain; runs until it is stopped. Its output goes to the file `log`."""
 
+    def start_ready(self, database_url: str, kafka: str, log: Path) -> Process:
+        """Starts it, and returns when it is ready to deliver."""
+
     def start_usage(self, database_url: str, kafka: str, log: Path) -> Usage:
         """What it uses to start, and to stop once it is ready, with nothing to do."""
-
-
-class Starter(Protocol):
-    """Something of which one can tell when it delivers."""
-
-    def start_ready(self, database_url: str, kafka: str, log: Path) -> Process:
-        """Starts it, and returns when it is ready to deliver. Its output goes to the file `log`."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +161,12 @@ class BareLoop:
     def start(self, database_url: str, kafka: str, log: Path) -> Process:
         """See `Program`."""
         return Process(self._command(database_url, kafka), log)
+
+    def start_ready(self, database_url: str, kafka: str, log: Path) -> Process:
+        """See `Program`."""
+        process = self.start(database_url, kafka, log)
+        process.until(lambda: READY in log.read_text().splitlines(), "connected")
+        return process
 
     def start_usage(self, database_url: str, kafka: str, log: Path) -> Usage:
         """See `Program`."""
@@ -171,15 +196,10 @@ class Outboxd:
             return process.stop()
 
     def start_ready(self, database_url: str, kafka: str, log: Path) -> Process:
-        """Starts it, and returns when it is ready to deliver."""
+        """See `Program`."""
         port = free_port()
         process = self._start(database_url, kafka, log, port)
-        deadline = time.monotonic() + TIMEOUT
-        while not _is_ready(port):
-            if time.monotonic() > deadline:
-                process.kill()
-            process.check()
-            time.sleep(0.02)
+        process.until(lambda: _is_ready(port), "ready")
         return process
 
     def _start(self, database_url: str, kafka: str, log: Path, port: int) -> Process:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Self
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from bench.measurements.measurement import Measurement
 from bench.registry import MEASUREMENTS
@@ -43,9 +43,10 @@ class Result:
         self.failures.setdefault(measurement.name, {})[database] = reason
 
     def get(self, name: str, database: str) -> Any:
-        """The figures as the measurement's dataclass; None when there are none."""
-        content = self.figures.get(name, {}).get(database)
-        return None if content is None else MEASUREMENTS[name].from_json(content)
+        """The figures as the measurement's dataclass; None when there are none, or those of another day's shape."""
+        with suppress(KeyError, ValidationError):
+            return MEASUREMENTS[name].from_json(self.figures[name][database])
+        return None
 
     @property
     def databases(self) -> list[str]:

@@ -58,8 +58,9 @@ def sheet(result: Result, measurement: Measurement[Any]) -> Sheet:
 def sheets(result: Result) -> Iterator[tuple[str, Sheet]]:
     """By the name of the measurement: those that were made, and the targets."""
     for name, measurement in MEASUREMENTS.items():
-        if name in result.figures or name in result.failures:
-            yield name, sheet(result, measurement)
+        table = sheet(result, measurement)
+        if table.rows:
+            yield name, table
     yield "targets", targets(result)
 
 

@@ -130,7 +130,8 @@ def _growth(
 
 def _writers(result: Result, database: str) -> Found:
     figures = result.get("writers", database)
-    return (f"{-figures.loss:+.1%}", figures.loss <= MOST_LOSS) if figures else None
+    loss = figures and figures.loss()
+    return (f"{-loss:+.1%}", loss <= MOST_LOSS) if loss is not None else None
 
 
 def _replicas(result: Result, database: str) -> Found:

@@ -1,6 +1,7 @@
 """The ruler itself: it runs, it counts rightly, and it says when a target is missed."""
 
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from bench.measurements import (
     writers,
 )
 from bench.measurements.contest import Contest, Drained
-from bench.measurements.sustained import Step, limit_of, search
+from bench.measurements.cost import Cost, Costs
+from bench.measurements.sustained import Search, Step, Wait, ages, limit_of, looks, search, waits
 from bench.program import Usage
 from bench.registry import MEASUREMENTS
 from bench.result import Result
@@ -37,7 +39,7 @@ from bench.servers import start_mariadb
 from bench.tables import show, targets
 from bench.targets import TUNED, verdicts
 from bench.topic import Delivery, Message, compare
-from bench.writer import PER_SECOND, SINGLE, steady
+from bench.writer import PER_SECOND, SINGLE, Ledger, steady
 from tests.servers.kafka import Kafka
 from tests.servers.mariadb import MariaDB
 
@@ -92,7 +94,7 @@ def test_a_small_run_delivers_everything_and_is_written_down(kafka: Kafka, maria
         assert one.rate > 0
         assert not one.flaws
     written: writers.Writers = result.get("writers", "MariaDB")
-    assert [way.way for way in written.ways] == [writers.WITHOUT, writers.WITH]
+    assert [way.way for way in written.ways] == [writers.WITHOUT, "with bare loop", writers.WITH]
     assert all(way.rates[0] > 0 for way in written.ways)
     show(result, console)
     assert "bare loop" in console.export_text()
@@ -202,9 +204,24 @@ def test_when_a_rate_holds(step: Step, holds: bool, kept_up: bool) -> None:
 
 def test_who_is_the_limit() -> None:
     held = Step(1000, 1000, 0.01, 0.01)
-    assert limit_of(1000, [held]) == "not found"
-    assert limit_of(1000, [held, Step(2000, 2000, 0.1, 2.0)]) == "outboxd"
-    assert limit_of(1000, [held, Step(4000, 4000, 0.1, 2.0), Step(2000, 1500, 0.01, 0.01)]) == "writers or database"
+    assert limit_of("outboxd", 1000, [held]) == "not found"
+    assert limit_of("outboxd", 1000, [held, Step(2000, 2000, 0.1, 2.0)]) == "outboxd"
+    behind = [held, Step(4000, 4000, 0.1, 2.0), Step(2000, 1500, 0.01, 0.01)]
+    assert limit_of("outboxd", 1000, behind) == "writers or database"
+
+
+def test_the_oldest_age_is_that_of_what_is_committed_and_not_yet_in_the_topic() -> None:
+    """Whoever delivers: by the writers' ledger and the broker's time. What never arrives gets older and older."""
+    ledger = Ledger({"a": 10.0, "b": 10.1, "c": 10.3}, ["k"] * 3, [], began=10.0, ended=11.0)
+    assert looks(ledger) == pytest.approx([10.2, 10.4, 10.6, 10.8, 11.0])
+    waited = [Wait(10.0, 10.15), Wait(10.3, float("inf")), Wait(10.1, 10.5)]
+    assert list(ages(waited, [9.9, 10.1, 10.2, 10.4, 10.6, 11.0])) == pytest.approx([0.0, 0.1, 0.1, 0.3, 0.3, 0.7])
+    assert list(ages([], [1.0])) == [0.0]
+    behind = time.time() - time.monotonic()
+    first, again = (Message("a", "k", round((at + behind) * 1000)) for at in (10.2, 10.9))
+    found = waits(ledger, [first, again])
+    assert found[0] == pytest.approx((10.0, 10.2), abs=0.01)
+    assert found[1:] == [(10.1, float("inf")), (10.3, float("inf"))]
 
 
 @pytest.mark.parametrize("rate", [1, 50, 500, 5000, 20_000])
@@ -263,7 +280,9 @@ def test_targets_are_judged() -> None:
 
 
 def test_a_result_survives_its_file(tmp_path: Path) -> None:
-    figures = good_figures() | {"sustained": sustained.Sustained(1000, "outboxd", [Step(1, 1.0, 0.1, 0.2)], [])}
+    counted = Cost("outboxd", 10, 1.0, {"statements": 0.1}, 300, 700, {"daemon": 1, "database": 2, "broker": 3}, 80)
+    searched = Search("outboxd", 1000, "outboxd", [Step(1, 1.0, 0.1, 0.2)], [])
+    figures = good_figures() | {"sustained": sustained.Sustained([searched]), "cost": Costs([counted])}
     result = result_of(figures)
     result.fail(drain.MEASUREMENT, "MariaDB", "RuntimeError: it did not end")
     result.save(tmp_path / "result.json")
@@ -271,6 +290,17 @@ def test_a_result_survives_its_file(tmp_path: Path) -> None:
     assert {name: read.get(name, "MySQL") for name in figures} == figures
     assert parts_of(read) == parts_of(result)
     assert "FAILED: RuntimeError: it did not end" in parts_of(result)["drain"]
+
+
+def test_figures_of_another_days_shape_are_not_measured() -> None:
+    """They neither break the document nor are they taken for something else."""
+    result = result_of(good_figures())
+    result.figures["idle"]["MySQL"] = {"watts": 5}
+    result.figures["crash"]["MySQL"] = {"watts": 5}
+    assert result.get("idle", "MySQL") is None
+    assert "idle" not in parts_of(result)
+    judged = {one.target: one.reached for one in verdicts(result)}
+    assert judged["duplicates after kill -9 amid 100,000"] is None
 
 
 def test_the_document_is_filled_in() -> None:

@@ -62,8 +62,5 @@ def test_tuned_differs_by_what_is_said_to_be_tuned(product: str) -> None:
     worker, fast = (worker_settings("127.0.0.1:9092", 8083, place, tuned=tuned) for tuned in (False, True))
     assert fast == worker | TUNED_WORKER
     assert not TUNED_WORKER.keys() & worker.keys()
-    assert worker_settings("127.0.0.1:9092", 8083, place, tuned=False, flush_ms=1000) == worker | {
-        "offset.flush.interval.ms": "1000"
-    }
     lines = as_properties(tuned).splitlines()
     assert dict(line.split("=", 1) for line in lines) == tuned

@@ -1,8 +1,9 @@
 """A backlog of one aggregate, of some, and of very many."""
 
+from functools import partial
 from typing import Final
 
-from bench.backlog import PAYLOAD
+from bench.contenders import contenders
 from bench.measurements import contest
 from bench.measurements.contest import Contest
 from bench.measurements.measurement import Measurement
@@ -14,14 +15,15 @@ ONE, MANY = "1 aggregate", "100,000 aggregates"
 
 
 def measure(scene: Scene) -> Contest:
-    """The bare loop and outboxd."""
+    """All contenders with each number."""
     events = scene.events(EVENTS)
-    turns = {
-        (variant, program.name): contest.turn(scene, program, events=events, aggregates=number, payload=PAYLOAD)
-        for variant, number in NUMBERS.items()
-        for program in (scene.bare_loop, scene.outboxd())
-    }
-    return contest.hold(scene, turns, scene.fewer_rounds)
+    with contenders(scene) as found:
+        turns = {
+            (variant, one.name): partial(one.drain, events=events, aggregates=number)
+            for variant, number in NUMBERS.items()
+            for one in found
+        }
+        return contest.hold(scene, turns, scene.fewer_rounds)
 
 
 MEASUREMENT: Final = Measurement(

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from bench.drain import Drain, measure_drain, measure_start
+from bench.drain import Drain
 from bench.measurements.measurement import mebibytes, thousands
-from bench.program import BareLoop, Program, Usage
+from bench.program import BareLoop, Usage
 from bench.scene import Scene
 
 BARE_LOOP: Final = BareLoop().name
@@ -83,32 +83,6 @@ def summarise(variant: str, drains: Sequence[Drain], starts: Mapping[str, Usage]
         median(drain.first_delivery_seconds for drain in drains),
         [str(drain.delivery) for drain in drains if not drain.delivery.flawless],
     )
-
-
-def turn(scene: Scene, program: Program, *, events: int, aggregates: int, payload: int) -> Callable[[], Drain]:
-    """A drain in a database of its own."""
-
-    def drain() -> Drain:
-        return measure_drain(
-            program,
-            scene.server,
-            scene.kafka,
-            scene.log(program),
-            events=events,
-            aggregates=aggregates,
-            payload=payload,
-        )
-
-    if program.name not in scene.starts:
-        drain()  # which warms the servers up, and does not count
-        scene.starts[program.name] = _start(scene, program)
-    return drain
-
-
-def _start(scene: Scene, program: Program) -> Usage:
-    """The median of several."""
-    starts = [measure_start(program, scene.server, scene.kafka, scene.log(program)) for _ in range(scene.rounds)]
-    return Usage(median(start.cpu_seconds for start in starts), max(start.peak_rss for start in starts))
 
 
 HEADINGS: Final = (

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.backlog import fill, make_events, migrated_database
+from bench.backlog import fill, make_events
+from bench.contenders import contenders
 from bench.counters import counters, cpu, difference
-from bench.drain import wait_until_drained
+from bench.drain import newest_id, wait_until_drained
 from bench.measurements.measurement import Measurement, mebibytes
 from bench.program import cpu_seconds
 from bench.scene import Scene
+from bench.stage import Contender
 from bench.topic import create_topic
 
 EVENTS: Final = 100_000
@@ -23,8 +25,9 @@ LONGEST_CALM: Final = 20.0
 
 @dataclass(frozen=True)
 class Cost:
-    """Per event. `cpu_us`: by the process: daemon, database, broker."""
+    """Of one program, per event. `cpu_us`: by the process: daemon (whoever it is), database, broker."""
 
+    program: str
     events: int
     seconds: float
     statements: dict[str, float]
@@ -35,8 +38,19 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Costs:
+    """All programs."""
+
+    costs: list[Cost]
+
+    def of(self, program: str) -> Cost | None:
+        """One of them."""
+        return next((one for one in self.costs if one.program == program), None)
+
+
+@dataclass(frozen=True)
 class Observation:
-    """What was counted from the start of the daemon until the end of the drain."""
+    """What was counted from the start of the program until the end of the drain."""
 
     seconds: float
     counted: dict[str, float]
@@ -44,13 +58,20 @@ class Observation:
     peak_rss: int
 
 
-def measure(scene: Scene) -> Cost:
+def measure(scene: Scene) -> Costs:
+    """All contenders."""
+    with contenders(scene) as found:
+        return Costs([_cost(scene, one) for one in found])
+
+
+def _cost(scene: Scene, contender: Contender) -> Cost:
     """A run with a backlog, less a run of the same length without one."""
     events = scene.events(EVENTS)
-    loaded = observe(scene, events)
-    idle = observe(scene, 0, loaded.seconds)
+    loaded = observe(scene, contender, events)
+    idle = observe(scene, contender, 0, loaded.seconds)
     counted = {name: value / events for name, value in difference(loaded.counted, idle.counted).items()}
     return Cost(
+        contender.name,
         events,
         loaded.seconds,
         {name: counted[name] for name in counted if not name.endswith("_bytes")},
@@ -61,25 +82,26 @@ def measure(scene: Scene) -> Cost:
     )
 
 
-def observe(scene: Scene, events: int, seconds: float = 0.0) -> Observation:
-    """Starts a daemon on a backlog, and counts until that is drained, and until so many seconds have passed."""
-    server, kafka = scene.server, scene.kafka
-    topic = create_topic(kafka)
-    pids = {"database": server.pid, "broker": kafka.pid}
-    with migrated_database(server) as database, server.connect(database) as connection:
-        fill(connection, make_events(events, AGGREGATES), topic)
+def observe(scene: Scene, contender: Contender, events: int, seconds: float = 0.0) -> Observation:
+    """It begins on a backlog; counts until that is drained, and until so many seconds have passed."""
+    topic = create_topic(scene.kafka)
+    pids = {"database": scene.server.pid, "broker": scene.kafka.pid}
+    with contender.stage() as stage:
+        low = newest_id(stage.connection)
+        fill(stage.connection, make_events(events, AGGREGATES), topic)
         wait_until_calm(scene)
-        before, used = counters(connection), cpu(pids)
+        before, used = counters(stage.connection), cpu(pids)
         began = time.monotonic()
-        with scene.outboxd().start(server.url(database), kafka.bootstrap, scene.log("cost")) as process:
-            wait_until_drained(process, connection, kafka, topic, events, 0)
+        with stage.delivering() as process:
+            own = process.cpu_seconds
+            wait_until_drained(process, stage.connection, scene.kafka, topic, events, low)
             while (passed := time.monotonic() - began) < seconds:
                 time.sleep(min(0.1, seconds - passed))
                 process.check()
-            after = difference(counters(connection), before)
-            spent = difference(cpu(pids), used) | {"daemon": process.cpu_seconds}
-            peak_rss = process.stop().peak_rss
-    kafka.delete_topic(topic)
+            after = difference(counters(stage.connection), before)
+            spent = difference(cpu(pids), used) | {"daemon": process.cpu_seconds - own}
+            peak_rss = process.peak_rss
+    scene.kafka.delete_topic(topic)
     return Observation(passed, after, spent, peak_rss)
 
 
@@ -96,14 +118,18 @@ def wait_until_calm(scene: Scene) -> None:
     scene.tell(f"{scene.server.name} was not calm within {LONGEST_CALM:.0f} s")
 
 
-def rows(figures: Cost) -> Sequence[Sequence[str]]:
+def rows(figures: Costs) -> Sequence[Sequence[str]]:
     """For a table."""
     return [
-        ("statements, each a round trip", _listed(figures.statements)),
-        ("redo log", f"{figures.redo_bytes:.0f} bytes"),
-        ("binary log", f"{figures.binlog_bytes:.0f} bytes"),
-        *((f"CPU of the {name}", f"{figures.cpu_us[name]:.1f} µs") for name in ("daemon", "database", "broker")),
-        ("peak memory of the daemon (not per event)", mebibytes(figures.peak_rss)),
+        (
+            one.program,
+            _listed(one.statements),
+            f"{one.redo_bytes:.0f} bytes",
+            f"{one.binlog_bytes:.0f} bytes",
+            *(f"{one.cpu_us[name]:.1f} µs" for name in ("daemon", "database", "broker")),
+            mebibytes(one.peak_rss),
+        )
+        for one in figures.costs
     ]
 
 
@@ -114,5 +140,20 @@ def _listed(statements: Mapping[str, float]) -> str:
 
 
 MEASUREMENT: Final = Measurement(
-    "cost", "Cost of an event", 35, Cost, measure, ("while draining a backlog", "per event"), rows
+    "cost",
+    "Cost of an event",
+    110,
+    Costs,
+    measure,
+    (
+        "program",
+        "statements, each a round trip",
+        "redo log",
+        "binary log",
+        "its CPU",
+        "of the database",
+        "of the broker",
+        "peak memory (not per event)",
+    ),
+    rows,
 )

@@ -45,9 +45,10 @@ def measure(scene: Scene) -> Crashes:
     """One kill of each."""
     events = scene.events(EVENTS, least=20_000)
     crashes = [_crash(scene, events)]
-    for peer in peers(scene, tuned=[False]):
-        done = peer.kill(events, AGGREGATES)
-        crashes.append(Crash(peer.name, done.events, done.delivered_before, None, done.delivery))
+    with peers(scene, tuned=[False]) as others:
+        for peer in others:
+            done = peer.kill(events, AGGREGATES)
+            crashes.append(Crash(peer.name, events, done.delivered_before, None, done.delivery))
     return Crashes(crashes)
 
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.backlog import migrated_database
-from bench.contenders import peers
+from bench.contenders import bare_loop, outboxd, peers
 from bench.counters import counters, cpu, difference
 from bench.measurements.latency import DOORBELL, POLLING
 from bench.measurements.measurement import Measurement, mebibytes
 from bench.program import Outboxd
 from bench.scene import BELL, Scene
+from bench.stage import Contender
 
 SECONDS: Final = 15.0
 """A multiple of what the workers rest: heartbeats each 3 s, gauges each 5 s."""
@@ -23,7 +23,7 @@ OWN_STATEMENTS: Final = 2
 
 @dataclass(frozen=True)
 class Idle:
-    """One way to wait. `cpu`: share of a core by process: daemon, database, broker (a peer: the first alone)."""
+    """One way to wait. `cpu`: share of a core by process: daemon (whoever it is), database, broker."""
 
     program: str
     way: str
@@ -47,35 +47,27 @@ class Idles:
 
 def measure(scene: Scene) -> Idles:
     """An empty table."""
-    ways = [_idle(scene, POLLING, scene.outboxd())]
+    ways = [_idle(scene, POLLING, bare_loop(scene)), _idle(scene, POLLING, outboxd(scene))]
     if scene.bell:
         scene.tell(f"NOT MEASURED with the doorbell: {scene.bell}")
     else:
-        ways.append(_idle(scene, DOORBELL, scene.outboxd(BELL)))
-    seconds = scene.seconds(SECONDS, least=2.0)
-    for peer in peers(scene, tuned=[True]):
-        idle = peer.idle(seconds)
-        ways.append(Idle(peer.name, "", seconds, idle.statements_per_second, {"daemon": idle.cpu}, idle.peak_rss))
-    return Idles(ways, scene.bell)
+        ways.append(_idle(scene, DOORBELL, outboxd(scene, BELL)))
+    with peers(scene) as others:
+        return Idles([*ways, *(_idle(scene, "", peer) for peer in others)], scene.bell)
 
 
-def _idle(scene: Scene, way: str, program: Outboxd) -> Idle:
-    server, kafka = scene.server, scene.kafka
-    with (
-        migrated_database(server) as database,
-        server.connect(database) as connection,
-        program.start_ready(server.url(database), kafka.bootstrap, scene.log(way)) as process,
-    ):
-        pids = {"daemon": process.pid, "database": server.pid, "broker": kafka.pid}
+def _idle(scene: Scene, way: str, contender: Contender) -> Idle:
+    with contender.stage() as stage, stage.ready() as process:
+        pids = {"daemon": process.pid, "database": scene.server.pid, "broker": scene.kafka.pid}
         time.sleep(scene.seconds(SETTLED))
-        counted, used, began = counters(connection), cpu(pids), time.monotonic()
+        counted, used, began = counters(stage.connection), cpu(pids), time.monotonic()
         time.sleep(scene.seconds(SECONDS, least=2.0))
         seconds = time.monotonic() - began
         spent = difference(cpu(pids), used)
-        counted = difference(counters(connection), counted)
-        peak_rss = process.stop().peak_rss
+        counted = difference(counters(stage.connection), counted)
+        peak_rss = process.peak_rss
     return Idle(
-        program.name,
+        contender.name,
         way,
         seconds,
         (counted["statements"] - OWN_STATEMENTS) / seconds,

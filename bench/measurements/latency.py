@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
-from bench.contenders import peers
-from bench.latency import Latency, measure_floor, measure_latency
+from bench.contenders import bare_loop, outboxd, peers
+from bench.latency import Latency, latency_of, measure_floor
 from bench.measurements import sustained
 from bench.measurements.measurement import Measurement, milliseconds, thousands
 from bench.scene import BELL, Scene
+from bench.stage import Contender
 
 RATES: Final = (1, 50, 500, 5000)
 FLOOR_RATES: Final = (50, 500)
+BARE_RATES: Final = (50, 500)
 PEER_RATES: Final = {False: (50,), True: (50, 500)}
 """By whether it is tuned."""
 SECONDS: Final = 6.0
@@ -49,25 +52,40 @@ class Latencies:
 def measure(scene: Scene) -> Latencies:
     """Rate by rate, one way after the other."""
     lines: list[Line] = []
-    ways = {POLLING: scene.outboxd()}
+    ways = {POLLING: outboxd(scene)}
     if scene.bell:
         scene.tell(f"NOT MEASURED with the doorbell: {scene.bell}")
     else:
-        ways[DOORBELL] = scene.outboxd(BELL)
+        ways[DOORBELL] = outboxd(scene, BELL)
     half = sustained.half(scene)
     for rate in sorted({*RATES, *([half] if half else [])}):
         for way, program in ways.items():
-            done = measure_latency(
-                program, scene.server, scene.kafka, scene.log(way), per_second=rate, seconds=seconds(scene, rate)
-            )
-            _note(scene, lines, Line(program.name, way, done))
+            _note(scene, lines, _line(scene, program, way, rate))
+        if rate in BARE_RATES:
+            _note(scene, lines, _line(scene, bare_loop(scene), POLLING, rate))
     for rate in FLOOR_RATES:
         floor = measure_floor(scene.server, scene.kafka, per_second=rate, seconds=seconds(scene, rate))
         _note(scene, lines, Line(FLOOR, "", floor))
-    for peer in peers(scene):
-        for rate in PEER_RATES[peer.tuned]:
-            _note(scene, lines, Line(peer.name, "", peer.latency(rate, seconds(scene, rate))))
+    for tuned, rates in PEER_RATES.items():
+        with peers(scene, tuned=[tuned]) as others:
+            for peer, rate in product(others, rates):
+                _note(scene, lines, _line(scene, peer, "", rate))
     return Latencies(lines, scene.bell)
+
+
+def _line(scene: Scene, contender: Contender, way: str, rate: int) -> Line:
+    with contender.stage() as stage, stage.ready() as process:
+        ledger = scene.log("ledger").with_suffix(".json")
+        done = latency_of(
+            process,
+            scene.server,
+            stage.database,
+            scene.kafka,
+            ledger,
+            per_second=rate,
+            seconds=seconds(scene, rate),
+        )
+    return Line(contender.name, way, done)
 
 
 def seconds(scene: Scene, rate: int) -> float:

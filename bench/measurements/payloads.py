@@ -1,13 +1,16 @@
 """A backlog of larger events."""
 
+from functools import partial
 from typing import Final
 
 from bench.bare_loop import BATCH_SIZE
+from bench.contenders import outboxd, peers
 from bench.measurements import contest
 from bench.measurements.contest import Contest
 from bench.measurements.measurement import Measurement
 from bench.program import BareLoop
 from bench.scene import Scene
+from bench.stage import Contender, Fresh
 
 SIZES: Final = {"250 B": 250, "1 KB": 1000, "10 KB": 10_000, "100 KB": 100_000}
 EVENTS: Final = 20_000
@@ -19,15 +22,16 @@ BATCH_BYTES: Final = 8 * 2**20
 
 
 def measure(scene: Scene) -> Contest:
-    """The bare loop and outboxd with payloads of all sizes."""
+    """All contenders with payloads of all sizes."""
     turns = {}
-    for variant, size in SIZES.items():
-        events = scene.events(min(EVENTS, MOST_BYTES // size), least=50)
-        for program in (BareLoop(max(1, min(BATCH_SIZE, BATCH_BYTES // size))), scene.outboxd()):
-            turns[variant, program.name] = contest.turn(
-                scene, program, events=events, aggregates=AGGREGATES, payload=size
-            )
-    return contest.hold(scene, turns, scene.fewer_rounds)
+    with peers(scene) as others:
+        for variant, size in SIZES.items():
+            events = scene.events(min(EVENTS, MOST_BYTES // size), least=50)
+            bare_loop = Fresh(scene, BareLoop(max(1, min(BATCH_SIZE, BATCH_BYTES // size))))
+            contenders: list[Contender] = [bare_loop, outboxd(scene), *others]
+            for one in contenders:
+                turns[variant, one.name] = partial(one.drain, events=events, aggregates=AGGREGATES, payload=size)
+        return contest.hold(scene, turns, scene.fewer_rounds)
 
 
 MEASUREMENT: Final = Measurement(

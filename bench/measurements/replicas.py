@@ -1,4 +1,4 @@
-"""Several daemons on one table: they share its lanes."""
+"""Several daemons on one table, which share its lanes; beside one bare loop, and one peer."""
 
 import time
 from collections.abc import Sequence
@@ -6,27 +6,34 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
 
-from bench.backlog import fill_at_once, make_events, migrated_database
-from bench.drain import Drain, last_settled_at, wait_until_drained
+from bench.backlog import fill_at_once, make_events
+from bench.contenders import contenders
+from bench.drain import Drain, last_settled_at, newest_id, wait_until_drained
 from bench.measurements import contest
 from bench.measurements.contest import Contest
 from bench.measurements.measurement import Measurement
 from bench.program import Outboxd, Process, Usage
 from bench.scene import Scene
+from bench.stage import Contender
 from bench.topic import compare, create_topic, read_topic
 
 EVENTS: Final = 60_000
 AGGREGATES: Final = 1000
 NUMBERS: Final = (1, 2, 4)
+OUTBOXD: Final = Outboxd().name
 PATIENCE: Final = 60.0
 """Seconds for the replicas to share the lanes."""
 
 
 def measure(scene: Scene) -> Contest:
-    """1, 2 and 4 daemons."""
-    program = scene.outboxd()
-    turns = {(variant(number), program.name): partial(drain, scene, program, number) for number in NUMBERS}
-    return contest.hold(scene, turns, scene.fewer_rounds)
+    """1, 2 and 4 daemons, beside one of each other contender."""
+    with contenders(scene) as found:
+        turns = {
+            (variant(number), one.name): partial(drain, scene, one, number)
+            for one in found
+            for number in (NUMBERS if one.name == OUTBOXD else NUMBERS[:1])
+        }
+        return contest.hold(scene, turns, scene.fewer_rounds)
 
 
 def variant(number: int) -> str:
@@ -34,35 +41,34 @@ def variant(number: int) -> str:
     return f"{number} replica{'s' if number > 1 else ''}"
 
 
-def drain(scene: Scene, program: Outboxd, number: int) -> Drain:
+def drain(scene: Scene, contender: Contender, number: int) -> Drain:
     """The backlog appears in one transaction, when the replicas have shared the lanes. CPU and memory are of all."""
-    server, kafka = scene.server, scene.kafka
+    kafka = scene.kafka
     written = make_events(scene.events(EVENTS), AGGREGATES)
     topic = create_topic(kafka)
-    with migrated_database(server) as database, server.connect(database) as connection, ExitStack() as stack:
-        processes = [
-            stack.enter_context(program.start_ready(server.url(database), kafka.bootstrap, scene.log(program)))
-            for _ in range(number)
-        ]
-        _wait_until_shared(connection, processes)
+    with contender.stage() as stage, ExitStack() as stack:
+        processes = [stack.enter_context(stage.ready()) for _ in range(number)]
+        if number > 1:
+            _wait_until_shared(stage.connection, processes)
+        low = newest_id(stage.connection)
         before = [process.cpu_seconds for process in processes]
-        fill_at_once(connection, written, topic)
+        fill_at_once(stage.connection, written, topic)
         committed_at = time.time()
-        wait_until_drained(processes[0], connection, kafka, topic, len(written), 0)
+        wait_until_drained(processes[0], stage.connection, kafka, topic, len(written), low)
         cpu = sum(process.cpu_seconds - used for process, used in zip(processes, before, strict=True))
-        usages = [process.stop() for process in processes]
-        settled_at = last_settled_at(connection, 0)
+        peak_rss = sum(process.peak_rss for process in processes)
+        settled_at = last_settled_at(stage.connection, low) if processes[0].settles else 0.0
     messages = list(read_topic(kafka, topic))
     kafka.delete_topic(topic)
-    first_at = min(message.appended_ms for message in messages) / 1000
-    start = scene.starts.get(program.name, Usage(0, 0)).cpu_seconds  # `summarise` takes it away again
+    times = [message.appended_ms / 1000 for message in messages]
+    start = scene.starts.get(contender.name, Usage(0, 0)).cpu_seconds  # `summarise` takes it away again
     return Drain(
-        database=server.name,
-        program=program.name,
+        database=scene.server.name,
+        program=contender.name,
         events=len(written),
-        seconds=settled_at - first_at,
-        first_delivery_seconds=first_at - committed_at,
-        usage=Usage(cpu + start, sum(usage.peak_rss for usage in usages)),
+        seconds=(settled_at or max(times)) - min(times),
+        first_delivery_seconds=min(times) - committed_at,
+        usage=Usage(cpu + start, peak_rss),
         delivery=compare(messages, written),
     )
 

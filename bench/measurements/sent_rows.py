@@ -3,10 +3,12 @@
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
-from bench.backlog import PAYLOAD, make_events, migrated_database, scalar
+from bench.backlog import make_events, migrated_database, scalar
+from bench.contenders import bare_loop, outboxd
 from bench.drain import Drain, drain_in
 from bench.measurements import contest
 from bench.measurements.contest import Contest
@@ -43,11 +45,9 @@ def measure(scene: Scene) -> Contest:
         fill_sent(connection, rows)
         scene.tell(f"{rows:,} sent rows written in {time.monotonic() - began:.0f} s")
         turns: dict[contest.Turn, Callable[[], Drain]] = {}
-        for program in (scene.bare_loop, scene.outboxd()):
-            turns[EMPTY, program.name] = contest.turn(
-                scene, program, events=events, aggregates=AGGREGATES, payload=PAYLOAD
-            )
-            turns[FULL, program.name] = _turn_in(scene, full, program, events)
+        for one in (bare_loop(scene), outboxd(scene)):
+            turns[EMPTY, one.name] = partial(one.drain, events=events, aggregates=AGGREGATES)
+            turns[FULL, one.name] = _turn_in(scene, full, one.program, events)
         return contest.hold(scene, turns, scene.fewer_rounds)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from bench.contenders import peers
 from bench.drain import measure_drain
 from bench.measurements.measurement import Measurement
+from bench.program import Program
 from bench.scene import Scene
 
 
@@ -36,17 +37,19 @@ class Starts:
 
 
 def measure(scene: Scene) -> Starts:
-    """One event waits in the table. A first start, which finds nothing in the system's caches, does not count."""
-    program = scene.outboxd()
-    seconds = [
-        measure_drain(
-            program, scene.server, scene.kafka, scene.log("start"), events=1, aggregates=1
-        ).first_delivery_seconds
+    """One event waits in the table."""
+    starts = [_start(scene, program) for program in (scene.bare_loop, scene.outboxd())]
+    with peers(scene) as others:
+        return Starts([*starts, *(Start(peer.name, [peer.first_delivery()]) for peer in others)])
+
+
+def _start(scene: Scene, program: Program) -> Start:
+    """A first start, which finds nothing in the system's caches, does not count."""
+    drains = [
+        measure_drain(program, scene.server, scene.kafka, scene.log("start"), events=1, aggregates=1)
         for _ in range(scene.rounds + 1)
     ]
-    return Starts(
-        [Start(program.name, seconds[1:]), *(Start(peer.name, [peer.start()]) for peer in peers(scene, tuned=[True]))]
-    )
+    return Start(program.name, [drain.first_delivery_seconds for drain in drains[1:]])
 
 
 def rows(figures: Starts) -> Sequence[Sequence[str]]:

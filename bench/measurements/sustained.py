@@ -1,37 +1,36 @@
 """The highest rate at which writers may write while nothing piles up."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from statistics import median
-from typing import Any, Final
+from typing import Final, NamedTuple
 
-from bench.backlog import migrated_database, scalar
+from bench.contenders import bare_loop, outboxd, peers
 from bench.drain import newest_id, wait_until_drained
 from bench.measurements.measurement import Measurement, milliseconds, thousands
 from bench.program import Process
 from bench.scene import Scene
-from bench.topic import compare, create_topic, read_topic
-from bench.writer import Writer, steady
+from bench.stage import Contender, Stage
+from bench.topic import Message, compare, create_topic, read_topic
+from bench.writer import Ledger, Writer, steady
 
 SECONDS: Final = 6.0
 """Of each step."""
 START: Final = 4000
 """Events per second of the first step."""
 STEPS: Final = 7
+STEPS_BESIDE: Final = 4
+"""Of the others, which begin at what outboxd has kept up with."""
 PRECISION: Final = 0.1
 """The search ends when the rates that held and broke are as near to each other as this."""
 KEPT_RATE: Final = 0.95
 """Share of the rate that the writers have to reach; else they, or the database, are the limit."""
 FLAT: Final = 0.5
 """Seconds of the oldest age, late in the step, up to which it counts as flat."""
-WATCH_INTERVAL: Final = 0.2
-
-OLDEST: Final = (
-    "SELECT COALESCE(TIMESTAMPDIFF(MICROSECOND, MIN(created_at), NOW(6)), 0) / 1e6 FROM outbox_events "
-    "FORCE INDEX (idx_relay) WHERE status = 0"
-)
+INTERVAL: Final = 0.2
+"""Seconds between two looks at the oldest age."""
 
 _seeds = count(100_000)
 
@@ -57,13 +56,25 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Sustained:
-    """The search. `limit`: who could do no more at the next higher rate."""
+class Search:
+    """The search of one program. `limit`: who could do no more at the next higher rate."""
 
+    program: str
     rate: int
     limit: str
     steps: list[Step]
     flaws: list[str]
+
+
+@dataclass(frozen=True)
+class Sustained:
+    """All programs."""
+
+    searches: list[Search]
+
+    def of(self, program: str) -> Search | None:
+        """One of them."""
+        return next((one for one in self.searches if one.program == program), None)
 
 
 def search(holds: Callable[[int], bool], *, start: int, steps: int, precision: float = PRECISION) -> int:
@@ -84,92 +95,135 @@ def search(holds: Callable[[int], bool], *, start: int, steps: int, precision: f
 
 
 def measure(scene: Scene) -> Sustained:
-    """One daemon and one table for all steps; between two of them it drains what is left."""
-    steps: list[Step] = []
-    flaws: list[str] = []
-    with (
-        migrated_database(scene.server) as database,
-        scene.server.connect(database) as connection,
-        scene.outboxd().start_ready(
-            scene.server.url(database), scene.kafka.bootstrap, scene.log("sustained")
-        ) as process,
-    ):
-
-        def step_holds(rate: int) -> bool:
-            step, flaw = _step(scene, database, connection, process, rate)
-            steps.append(step)
-            flaws.extend(flaw)
-            scene.tell(
-                f"{rate:,} events/s: {step.written:,.0f} written, oldest age {step.late_age:.2f} s: "
-                + ("holds" if step.holds else "does not hold")
-            )
-            return step.holds
-
-        start = max(200, round(START * min(1.0, scene.scale * 4)))
-        # A machine stumbles now and then: what breaks is asked once more.
-        rate = search(
-            lambda rate: step_holds(rate) or step_holds(rate), start=start, steps=STEPS if scene.scale >= 0.5 else 3
-        )
-        process.stop()
-    scene.sustained = rate
-    return Sustained(rate, limit_of(rate, steps), steps, flaws)
+    """outboxd first: the others begin where it ends."""
+    own = search_outboxd(scene)
+    start = own.rate or first_rate(scene)
+    with peers(scene) as others:
+        contenders: list[Contender] = [bare_loop(scene), *others]
+        return Sustained([own, *(search_of(scene, one, start, STEPS_BESIDE) for one in contenders)])
 
 
-def limit_of(rate: int, steps: Sequence[Step]) -> str:
-    """Who could do no more above `rate`."""
-    broken = [step for step in steps if step.wanted > rate and not step.holds]
-    if not broken:
-        return "not found"
-    nearest = min(broken, key=lambda step: step.wanted)
-    return "writers or database" if nearest.kept_up else "outboxd"
+def first_rate(scene: Scene) -> int:
+    """Of the first step."""
+    return max(200, round(START * min(1.0, scene.scale * 4)))
+
+
+def search_outboxd(scene: Scene) -> Search:
+    """Its rate is the scene's from then on."""
+    found = search_of(scene, outboxd(scene), first_rate(scene), STEPS)
+    scene.sustained = found.rate
+    return found
 
 
 def half(scene: Scene) -> int | None:
     """Half of the sustained maximum, which is searched for if it is not known yet; None when no rate holds."""
     if scene.sustained is None:
         scene.tell("half of the sustained maximum is needed, so that is measured first")
-        measure(scene)
+        search_outboxd(scene)
     return scene.sustained // 2 if scene.sustained else None
 
 
-def _step(scene: Scene, database: str, connection: Any, process: Process, rate: int) -> tuple[Step, list[str]]:
+def search_of(scene: Scene, contender: Contender, start: int, steps: int) -> Search:
+    """One process and one table for all steps; between two of them it drains what is left."""
+    done: list[Step] = []
+    flaws: list[str] = []
+    with contender.stage() as stage, stage.ready() as process:
+
+        def step_holds(rate: int) -> bool:
+            step, flaw = _step(scene, stage, process, rate)
+            done.append(step)
+            flaws.extend(flaw)
+            scene.tell(
+                f"{contender.name}, {rate:,} events/s: {step.written:,.0f} written, oldest age {step.late_age:.2f} s: "
+                + ("holds" if step.holds else "does not hold")
+            )
+            return step.holds
+
+        # A machine stumbles now and then: what breaks is asked once more.
+        rate = search(
+            lambda rate: step_holds(rate) or step_holds(rate),
+            start=start,
+            steps=steps if scene.scale >= 0.5 else min(steps, 3),
+        )
+    return Search(contender.name, rate, limit_of(contender.name, rate, done), done, flaws)
+
+
+def limit_of(program: str, rate: int, steps: Sequence[Step]) -> str:
+    """Who could do no more above `rate`."""
+    broken = [step for step in steps if step.wanted > rate and not step.holds]
+    if not broken:
+        return "not found"
+    nearest = min(broken, key=lambda step: step.wanted)
+    return "writers or database" if nearest.kept_up else program
+
+
+def _step(scene: Scene, stage: Stage, process: Process, rate: int) -> tuple[Step, list[str]]:
     topic = create_topic(scene.kafka)
-    low = newest_id(connection)
+    low = newest_id(stage.connection)
     load = steady(rate, scene.seconds(SECONDS, least=2.0), seed=next(_seeds))
-    with Writer(scene.server.url(database), topic, load, scene.folder / f"{topic}.json") as writer:
+    with Writer(scene.server.url(stage.database), topic, load, scene.folder / f"{topic}.json") as writer:
         writer.start()
-        ages = []
-        while writer.running:
-            ages.append(float(scalar(connection, OLDEST)))
-            time.sleep(WATCH_INTERVAL)
         ledger = writer.finish()
-    wait_until_drained(process, connection, scene.kafka, topic, len(ledger.committed), low)
-    delivery = compare(read_topic(scene.kafka, topic), ledger.written)
+    wait_until_drained(process, stage.connection, scene.kafka, topic, len(ledger.committed), low)
+    messages = list(read_topic(scene.kafka, topic))
     scene.kafka.delete_topic(topic)
-    third = max(1, len(ages) // 3)
-    step = Step(rate, ledger.rate, median(ages[:third]), median(ages[-third:]))
+    oldest = list(ages(waits(ledger, messages), looks(ledger)))
+    third = max(1, len(oldest) // 3)
+    step = Step(rate, ledger.rate, median(oldest[:third]), median(oldest[-third:]))
+    delivery = compare(messages, ledger.written)
     return step, [] if delivery.flawless else [f"at {rate}/s: {delivery}"]
 
 
+class Wait(NamedTuple):
+    """From when to when an event waited, by `time.monotonic`: COMMIT was answered, the broker had it."""
+
+    committed: float
+    appended: float
+
+
+def waits(ledger: Ledger, messages: Iterable[Message]) -> list[Wait]:
+    """Of all events; what did not arrive waits for ever."""
+    behind = time.time() - time.monotonic()
+    appended: dict[str, float] = {}
+    for message in messages:
+        appended.setdefault(message.event_id, message.appended_ms / 1000 - behind)
+    return [Wait(committed, appended.get(event, float("inf"))) for event, committed in ledger.committed.items()]
+
+
+def looks(ledger: Ledger) -> list[float]:
+    """The times at which the oldest age is looked at: as long as there was writing."""
+    return [ledger.began + number * INTERVAL for number in range(1, 1 + int((ledger.ended - ledger.began) / INTERVAL))]
+
+
+def ages(waited: Iterable[Wait], times: Iterable[float]) -> Iterator[float]:
+    """The age of the oldest event that waited at each of the times, which rise; 0 when none did."""
+    by_commit = sorted(waited)
+    place = 0
+    for now in times:
+        while place < len(by_commit) and by_commit[place].appended <= now:
+            place += 1
+        yield max(0.0, now - by_commit[place].committed) if place < len(by_commit) else 0.0
+
+
 def rows(figures: Sustained) -> Sequence[Sequence[str]]:
-    """For a table: the maximum, then each step in the order of the search."""
-    lines = [("sustained maximum", thousands(figures.rate), "", "", f"limit: {figures.limit}", _flaws(figures))]
-    lines += [
-        (
-            "step",
-            thousands(step.wanted),
-            thousands(step.written),
-            milliseconds(step.late_age),
-            "holds" if step.holds else "does not hold",
-            "",
-        )
-        for step in figures.steps
-    ]
+    """For a table: of each program the maximum, then each step in the order of the search."""
+    lines = []
+    for one in figures.searches:
+        maximum = ("sustained maximum", thousands(one.rate), "", "", f"limit: {one.limit}")
+        lines.append((one.program, *maximum, "; ".join(one.flaws) or "none"))
+        lines += [
+            (
+                one.program,
+                "step",
+                thousands(step.wanted),
+                thousands(step.written),
+                milliseconds(step.late_age),
+                "holds" if step.holds else "does not hold",
+                "",
+            )
+            for step in one.steps
+        ]
     return lines
-
-
-def _flaws(figures: Sustained) -> str:
-    return "; ".join(figures.flaws) or "none"
 
 
 MEASUREMENT: Final = Measurement(
@@ -178,6 +232,6 @@ MEASUREMENT: Final = Measurement(
     100,
     Sustained,
     measure,
-    ("", "events/s", "written/s", "oldest age at the end", "", "flaws"),
+    ("program", "", "events/s", "written/s", "oldest age at the end", "", "flaws"),
     rows,
 )

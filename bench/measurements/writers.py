@@ -1,16 +1,19 @@
-"""What the daemon costs the application that writes: its rate with and without it."""
+"""What a program costs the application that writes: its rate with and without it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from functools import partial
 from statistics import median, quantiles
 from typing import Final
 
 from bench.backlog import migrated_database
-from bench.drain import wait_until_drained
+from bench.contenders import contenders
+from bench.drain import newest_id, wait_until_drained
 from bench.measurements import sustained
 from bench.measurements.measurement import Measurement, milliseconds, thousands
+from bench.program import Outboxd
 from bench.scene import Scene
+from bench.stage import Contender
 from bench.topic import create_topic
 from bench.writer import CONNECTIONS, Ledger, Load, Writer, rows_at
 
@@ -18,8 +21,7 @@ SECONDS: Final = 6.0
 CALIBRATIONS: Final = 2
 """Runs that find the pause with which the writers reach the rate when nobody disturbs them."""
 WITHOUT, WITH = "without the daemon", "with the daemon"
-
-_seeds = count(200_000)
+OUTBOXD: Final = Outboxd().name
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,19 @@ class Written:
 
 @dataclass(frozen=True)
 class Writers:
-    """Both ways. `aimed_at`: events per second without the daemon."""
+    """All ways. `aimed_at`: events per second with nobody beside."""
 
     aimed_at: int
     ways: list[Written]
 
-    @property
-    def loss(self) -> float:
-        """The share of the rate that the daemon costs: of the medians."""
-        without, beside = (median(way.rates) for way in self.ways)
-        return 1 - beside / without
+    def of(self, way: str) -> Written | None:
+        """One of them."""
+        return next((one for one in self.ways if one.way == way), None)
+
+    def loss(self, way: str = WITH) -> float | None:
+        """The share of the rate that it costs: of the medians."""
+        without, beside = self.of(WITHOUT), self.of(way)
+        return 1 - median(beside.rates) / median(without.rates) if without and beside else None
 
 
 def measure(scene: Scene) -> Writers:
@@ -55,34 +60,52 @@ def measure(scene: Scene) -> Writers:
     seconds = scene.seconds(SECONDS)
     load = Load(round(3 * aimed_at * seconds), rows, CONNECTIONS, seconds=seconds)
     for _ in range(CALIBRATIONS):
-        cycle = CONNECTIONS * rows / _write(scene, load, beside=False).rate
+        cycle = CONNECTIONS * rows / _alone(scene, load).rate
         load = replace(load, pause=max(0.0, load.pause + CONNECTIONS * rows / aimed_at - cycle))
-    ways: dict[str, list[Ledger]] = {WITHOUT: [], WITH: []}
+    with contenders(scene) as found:
+        turns = {WITHOUT: partial(_alone, scene, load)}
+        turns |= {way_with(one): partial(_beside, scene, load, one) for one in found}
+        return Writers(aimed_at, _hold(scene, turns))
+
+
+def way_with(contender: Contender) -> str:
+    """As the table calls it."""
+    return WITH if contender.name == OUTBOXD else f"with {contender.name}"
+
+
+def _hold(scene: Scene, turns: Mapping[str, Callable[[], Ledger]]) -> list[Written]:
+    """Every way once a round; who goes first takes turns, too."""
+    ledgers: dict[str, list[Ledger]] = {way: [] for way in turns}
     for number in range(1, scene.rounds + 1):
-        for way in (WITHOUT, WITH) if number % 2 else (WITH, WITHOUT):
-            ledger = _write(scene, load, beside=way == WITH)
-            ways[way].append(ledger)
+        for way in list(turns)[:: 1 if number % 2 else -1]:
+            ledger = turns[way]()
+            ledgers[way].append(ledger)
             scene.tell(f"round {number}: {way}: {ledger.rate:,.0f} events/s written")
-    return Writers(aimed_at, [_summarise(way, ledgers) for way, ledgers in ways.items()])
+    return [_summarise(way, done) for way, done in ledgers.items()]
 
 
-def _write(scene: Scene, load: Load, *, beside: bool) -> Ledger:
-    server, kafka = scene.server, scene.kafka
-    topic = create_topic(kafka)
-    with migrated_database(server) as database, server.connect(database) as connection:
-        url = server.url(database)
-        with Writer(url, topic, load, scene.folder / f"{topic}.json") as writer:
-            if not beside:
-                writer.start()
-                ledger = writer.finish()
-            else:
-                with scene.outboxd().start_ready(url, kafka.bootstrap, scene.log("beside")) as process:
-                    writer.start()
-                    ledger = writer.finish()
-                    wait_until_drained(process, connection, kafka, topic, len(ledger.committed), 0)
-                    process.stop()
-    kafka.delete_topic(topic)
+def _alone(scene: Scene, load: Load) -> Ledger:
+    topic = create_topic(scene.kafka)
+    with migrated_database(scene.server) as database, _writer(scene, database, topic, load) as writer:
+        writer.start()
+        ledger = writer.finish()
+    scene.kafka.delete_topic(topic)
     return ledger
+
+
+def _beside(scene: Scene, load: Load, contender: Contender) -> Ledger:
+    topic = create_topic(scene.kafka)
+    with contender.stage() as stage, _writer(scene, stage.database, topic, load) as writer, stage.ready() as process:
+        low = newest_id(stage.connection)
+        writer.start()
+        ledger = writer.finish()
+        wait_until_drained(process, stage.connection, scene.kafka, topic, len(ledger.committed), low)
+    scene.kafka.delete_topic(topic)
+    return ledger
+
+
+def _writer(scene: Scene, database: str, topic: str, load: Load) -> Writer:
+    return Writer(scene.server.url(database), topic, load, scene.folder / f"{topic}.json")
 
 
 def _summarise(way: str, ledgers: Sequence[Ledger]) -> Written:
@@ -103,7 +126,7 @@ def rows(figures: Writers) -> Sequence[Sequence[str]]:
             " ".join(map(thousands, way.rates)),
             milliseconds(median(way.p50)),
             milliseconds(median(way.p99)),
-            f"{-figures.loss:+.1%}" if way.way == WITH else "",
+            "" if way.way == WITHOUT else f"{-(figures.loss(way.way) or 0):+.1%}",
         )
         for way in figures.ways
     ]
