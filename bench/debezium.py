@@ -17,7 +17,7 @@ from bench.scene import Scene
 from bench.topic import Delivery, compare, count_messages, create_topic, read_topic
 
 WARM_UP: Final = 50_000
-"""Events that a worker delivers before it is measured: Java has compiled by then what runs often."""
+"""Events that a worker delivers before it is measured: Java has compiled by then what runs often. Fewer in a trial."""
 SETTLE: Final = 3.0
 """Seconds after the warm-up, for what it left behind: compilers, collectors, dirty pages."""
 REST: Final = 1.5
@@ -105,8 +105,9 @@ class Debezium:
         ):
             self.await_stream(worker, connection)
             topic = create_topic(self.scene.kafka)
-            fill(connection, make_events(WARM_UP, 1000, seed=next(_serial)), topic)
-            self._await(worker, topic, WARM_UP)
+            events = min(WARM_UP, self.scene.events(2 * WARM_UP))
+            fill(connection, make_events(events, 1000, seed=next(_serial)), topic)
+            self._await(worker, topic, events)
             time.sleep(SETTLE)
             worker.hold()
             yield WorkerStage(self, worker, database, connection)

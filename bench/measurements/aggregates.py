@@ -27,5 +27,5 @@ def measure(scene: Scene) -> Contest:
 
 
 MEASUREMENT: Final = Measurement(
-    "aggregates", "Number of aggregates", 60, Contest, measure, contest.HEADINGS, contest.rows
+    "aggregates", "Number of aggregates", 105, Contest, measure, contest.HEADINGS, contest.rows
 )

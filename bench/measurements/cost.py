@@ -136,7 +136,7 @@ def rows(figures: Costs) -> Sequence[Sequence[str]]:
 def _listed(statements: Mapping[str, float]) -> str:
     total = f"{statements['statements']:.4f}"
     kinds = [f"{name} {value:.4f}" for name, value in statements.items() if name != "statements" and value > 0.00005]
-    return f"{total} ({', '.join(kinds)})"
+    return f"{total} ({', '.join(kinds)})" if kinds else total
 
 
 MEASUREMENT: Final = Measurement(

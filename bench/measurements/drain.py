@@ -23,4 +23,4 @@ def measure(scene: Scene) -> Contest:
         return contest.hold(scene, turns, scene.rounds)
 
 
-MEASUREMENT: Final = Measurement("drain", "Drain of a backlog", 190, Contest, measure, contest.HEADINGS, contest.rows)
+MEASUREMENT: Final = Measurement("drain", "Drain of a backlog", 150, Contest, measure, contest.HEADINGS, contest.rows)

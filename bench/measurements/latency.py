@@ -121,7 +121,7 @@ def rows(figures: Latencies) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "latency",
     "From COMMIT to the consumer",
-    200,
+    215,
     Latencies,
     measure,
     ("program", "", "events/s", "events", "p50", "p95", "p99", "max"),

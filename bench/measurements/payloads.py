@@ -35,5 +35,5 @@ def measure(scene: Scene) -> Contest:
 
 
 MEASUREMENT: Final = Measurement(
-    "payloads", "Size of the payload", 75, Contest, measure, contest.HEADINGS, contest.rows
+    "payloads", "Size of the payload", 140, Contest, measure, contest.HEADINGS, contest.rows
 )

@@ -61,5 +61,5 @@ def rows(figures: Starts) -> Sequence[Sequence[str]]:
 
 
 MEASUREMENT: Final = Measurement(
-    "start", "Start to first delivery", 25, Starts, measure, ("program", "median", "rounds"), rows
+    "start", "Start to first delivery", 35, Starts, measure, ("program", "median", "rounds"), rows
 )

@@ -229,7 +229,7 @@ def rows(figures: Sustained) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "sustained",
     "Sustained rate",
-    100,
+    230,
     Sustained,
     measure,
     ("program", "", "events/s", "written/s", "oldest age at the end", "", "flaws"),

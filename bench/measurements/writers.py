@@ -135,7 +135,7 @@ def rows(figures: Writers) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "writers",
     "Cost to writers",
-    80,
+    150,
     Writers,
     measure,
     ("", "written/s (median)", "rounds", "transaction p50", "p99", "change of the rate"),
