@@ -91,14 +91,48 @@ class Crew:
     def __init__(
         self, source: str, ports: Ports, terms: Terms, metrics: Metrics, pulse: Pulse, *, guards: Guards
     ) -> None:
+        self._source, self._ports, self._terms, self._metrics = source, ports, terms, metrics
         self._guards = guards
-        self._sink = ports.sink
-        self._doorbell = ports.doorbell
-        self._terms = terms
         self._log = log.bind(source=source)
+
         self._book, self._holds, self._lease = LaneBook(), HoldBook(terms.order), Lease(margin=terms.lease_margin)
-        rounds = Rounds(ports.lookout, self._book)
-        self._bell = Bell(rounds, metrics, source)
+        self._rounds = Rounds(ports.lookout, self._book)
+        self._reservations = Reservations(self._book, self._holds)
+        self._bell = Bell(self._rounds, metrics, source)
+
+        self._keeper = self._make_keeper()
+        self._relay = self._make_relay()
+        self._monitor = SinkMonitor(ports.sink, source)
+
+        watch = DatabaseWatch(source)
+
+        def loop(worker: Worker, backoff: Backoff = RESTART) -> Loop:
+            return Loop(worker, pulse, metrics, source, backoff=backoff, watch=watch)
+
+        self._heartbeat = loop(self._keeper, HEARTBEAT_RESTART)
+        self._delivery = loop(self._relay)
+        self._others = [loop(worker) for worker in (*self._make_upkeep(), self._monitor)]
+        self._connect()
+
+    # --- which workers there are
+
+    def _make_keeper(self) -> LeaseKeeper:
+        terms = self._terms
+        return LeaseKeeper(
+            self._ports.leases,
+            self._lease,
+            self._book,
+            self._holds,
+            self._metrics,
+            source=self._source,
+            ttl=terms.lease_ttl,
+            margin=terms.lease_margin,
+            first_batch=terms.limits.batch_size,
+            instance_name=terms.instance_name,
+        )
+
+    def _make_relay(self) -> Relay:
+        ports, terms = self._ports, self._terms
         reading = Reading(
             ports.reader,
             ports.settler,
@@ -110,37 +144,18 @@ class Crew:
             terms.policy,
             terms.order,
         )
-        self._relay = Relay(reading, terms.limits, metrics, source, self._bell)
-        self._keeper = LeaseKeeper(
-            ports.leases,
-            self._lease,
-            self._book,
-            self._holds,
-            metrics,
-            source=source,
-            ttl=terms.lease_ttl,
-            margin=terms.lease_margin,
-            first_batch=terms.limits.batch_size,
-            instance_name=terms.instance_name,
-        )
-        self._monitor = SinkMonitor(ports.sink, source)
-        upkeep, lease, book = ports.upkeep, self._lease, self._book
-        reservations = Reservations(self._book, self._holds)
-        workers: list[Worker] = [
-            self._relay,
-            RetryScheduler(upkeep, lease, reservations, rounds, terms.retry_interval),
-            HoldRelease(upkeep, lease, reservations, rounds, terms.order, source=source, interval=terms.retry_interval),
+        return Relay(reading, terms.limits, self._metrics, self._source, self._bell)
+
+    def _make_upkeep(self) -> list[Worker]:
+        source, terms, metrics = self._source, self._terms, self._metrics
+        upkeep, lease, book, rounds = self._ports.upkeep, self._lease, self._book, self._rounds
+        lanes, recovery = self._reservations, terms.recovery_interval
+        return [
+            RetryScheduler(upkeep, lease, lanes, rounds, terms.retry_interval),
+            HoldRelease(upkeep, lease, lanes, rounds, terms.order, source=source, interval=terms.retry_interval),
             DeadLetterMover(upkeep, lease, book, rounds, metrics, source=source, interval=terms.dead_letter_interval),
-            StuckRecovery(
-                upkeep,
-                lease,
-                reservations,
-                terms.policy,
-                source,
-                timeout=terms.stuck_timeout,
-                interval=terms.recovery_interval,
-            ),
-            UnknownStatusSweep(upkeep, lease, book, terms.policy, source=source, interval=terms.recovery_interval),
+            StuckRecovery(upkeep, lease, lanes, terms.policy, source, timeout=terms.stuck_timeout, interval=recovery),
+            UnknownStatusSweep(upkeep, lease, book, terms.policy, source=source, interval=recovery),
             Retention(
                 upkeep,
                 lease,
@@ -149,46 +164,48 @@ class Crew:
                 dead_letters=terms.retention_dead_letters,
                 interval=terms.retention_interval,
             ),
-            GaugeSampler(ports.sampler, book, self._holds, metrics),
-            self._monitor,
+            GaugeSampler(self._ports.sampler, book, self._holds, metrics),
         ]
-        watch = DatabaseWatch(source)
-        self._loops = [Loop(worker, pulse, metrics, source, backoff=RESTART, watch=watch) for worker in workers]
-        self._heartbeat = Loop(self._keeper, pulse, metrics, source, backoff=HEARTBEAT_RESTART, watch=watch)
-        self._bell.wake = self._loops[0].wake
-        self._relay.wake = reservations.released = self._bell.stir
+
+    # --- who wakes whom
+
+    def _connect(self) -> None:
+        self._bell.wake = self._delivery.wake
+        self._relay.wake = self._reservations.released = self._bell.stir
         self._keeper.lanes_changed = self._wake_all
         self._keeper.report = self._report
 
     def _wake_all(self) -> None:
         """Lanes have come or gone: everybody looks again."""
         self._bell.stir()
-        for loop in self._loops:
+        for loop in (self._delivery, *self._others):
             loop.wake()
+
+    # --- from start to stop
 
     def start(self) -> None:
         """Begins to work; the lease keeper first, since the others wait for lanes."""
         self._guards.append(self._guard)
-        for loop in (self._heartbeat, *self._loops):
+        for loop in (self._heartbeat, self._delivery, *self._others):
             loop.start()
-        if self._doorbell is not None:
-            self._doorbell.start(self._bell)
+        if self._ports.doorbell is not None:
+            self._ports.doorbell.start(self._bell)
 
     def _guard(self) -> None:
         if self._lease.lapsed():
             self._log.warning("lease.lapsed", reason="the lease ran out before it was renewed; nothing more is sent")
-            self._sink.sever()
+            self._ports.sink.sever()
 
     async def stop(self) -> None:
         """Finishes or drops what is in flight, gives the lanes back, and lets go of the sink. Bounded in time."""
-        if self._doorbell is not None:
-            self._doorbell.stop()
+        if self._ports.doorbell is not None:
+            self._ports.doorbell.stop()
         # The relay's loop first: a batch that is being read when the drain begins must not start behind it.
-        await self._loops[0].stop()
+        await self._delivery.stop()
         await self._relay.drain(self._terms.drain_timeout)
-        for loop in self._loops[1:]:
+        for loop in self._others:
             await loop.stop()
-        await self._sink.close()
+        await self._ports.sink.close()
         self._guards.remove(self._guard)
         await self._heartbeat.stop()
         try:
@@ -196,6 +213,8 @@ class Crew:
                 await self._keeper.leave()
         except (TimeoutError, OutboxdError) as error:
             self._log.warning("lease.not_returned", reason=str(error) or "no answer from the database in time")
+
+    # --- how it is
 
     def _report(self) -> str:
         """What `outboxd status` shows of this instance."""
