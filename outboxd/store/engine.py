@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from outboxd.config.sections import DatabaseSettings
 from outboxd.errors import ConfigError
+from outboxd.store.tls import share_context
 
 READ_BUFFER: Final = 256 * 1024
 """Bytes read from the database's socket at once."""
@@ -106,6 +107,7 @@ def open_engine(url: str, options: ConnectOptions | None = None) -> Engine:
         ) from error
     event.listen(engine, "handle_error", _read_only_is_disconnect)
     event.listen(engine, "connect", _session_preparer(options))
+    share_context(engine)
     return engine
 
 

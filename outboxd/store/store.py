@@ -16,7 +16,6 @@ from outboxd.store.leases import MySqlLeaseStore
 from outboxd.store.servers import Server, check_server
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements
-from outboxd.store.tls import share_context
 from outboxd.store.upkeep import MySqlLookout, MySqlSampler, MySqlUpkeep
 from outboxd.store.version import require_current
 
@@ -83,8 +82,6 @@ async def open_store(
             connect_timeout=min(options.connect_timeout, patience),
         ),
     )
-    for one in (engine, heartbeat):
-        share_context(one)
     probe = Session(engine, "probe")
 
     def look(connection: Connection) -> tuple[Server, dict[str, str | None]]:

@@ -1,4 +1,4 @@
-"""TLS that encrypts and verifies nobody, as the daemon's connections use it unless they are told to verify."""
+"""TLS that encrypts and verifies nobody, as connections to the database use it unless they are told to verify."""
 
 import ssl
 from functools import cache

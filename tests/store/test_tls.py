@@ -8,7 +8,6 @@ from outboxd.model import TableNames
 from outboxd.order import OrderPolicy
 from outboxd.store.engine import ConnectOptions, open_engine
 from outboxd.store.store import open_store
-from outboxd.store.tls import share_context
 from tests.conftest import Database
 from tests.servers.mysql import MySQL
 
@@ -49,7 +48,6 @@ def test_who_asks_for_tls_has_a_context_of_their_own(mysql: MySQL) -> None:
     found = []
     for tls in ("preferred", "required"):
         engine = open_engine(mysql.url("mysql"), ConnectOptions(tls=tls))
-        share_context(engine)
         with engine.connect() as connection:
             found.append(context_and_cipher(connection))
     (preferred, cipher), (required, cipher_too) = found

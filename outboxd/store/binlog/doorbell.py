@@ -17,7 +17,6 @@ from outboxd.ports import Bell
 from outboxd.store.binlog.sieve import Heard
 from outboxd.store.binlog.stream import SILENCE, Stream
 from outboxd.store.engine import ConnectOptions, error_code, normalise, open_engine
-from outboxd.store.tls import share_context
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +41,6 @@ class BinlogDoorbell:
     def __init__(self, url: str, table: str, options: ConnectOptions) -> None:
         parsed = normalise(url).set(drivername="mysql+pymysql")
         self._engine = open_engine(parsed.render_as_string(hide_password=False), replace(options, read_timeout=SILENCE))
-        share_context(self._engine)
         self._names = (parsed.database or "", table)
         self._stopping = threading.Event()
         self._stream: Stream | None = None
