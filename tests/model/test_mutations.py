@@ -108,7 +108,7 @@ def unknown_is_sent() -> Any:
         report.delivered += report.unknown
         return plan(report, held, policy)
 
-    return patch("outboxd.workers.relay.relay.plan", hopeful)
+    return patch("outboxd.workers.relay.settling.plan", hopeful)
 
 
 def endless_lease() -> Any:

@@ -9,18 +9,13 @@ from typing import Final
 from outboxd.errors import DatabaseUnavailableError, Failure, FailureKind
 from outboxd.holds import HoldBook
 from outboxd.lanes import LaneBook
-from outboxd.lifecycle import Happening, RetryPolicy, crash_batch_limit, decide
-from outboxd.model import Event, Status
+from outboxd.lifecycle import RetryPolicy
+from outboxd.model import Event
 from outboxd.order import OrderPolicy
 from outboxd.ports import EVERY_TOPIC, EventReader, Found, Settler, Sink, Standing, TopicFilter, Upkeep
 from outboxd.workers.lease import Lease
 from outboxd.workers.relay.batch import Batch, payload_size
-
-KILLER = Failure(
-    FailureKind.PERMANENT,
-    "owner_died",
-    "the daemon died each time that it sent this event alone; look at its log and at the payload, then requeue it",
-)
+from outboxd.workers.relay.suspects import Suspects
 
 UNTORN: Final = 60.0
 """Seconds for which all reads are of one moment, after a write that makes rows readable had an unknown outcome."""
@@ -55,6 +50,7 @@ class BatchReader:
 
     def __init__(self, reading: Reading) -> None:
         self._ = reading
+        self.suspects = Suspects(reading.settler, reading.sink, reading.book, reading.policy)
         self._untorn_until = 0.0
 
     async def next(
@@ -130,35 +126,16 @@ class BatchReader:
             exhausted=exhausted,
         )
         if suspect:
-            await self._take_care(batch)
+            await self.suspects.take_care(batch)
         batch.lanes, batch.bytes = frozenset(batch.rows_by_lane), payload_size(batch.events)
         if suspect:
-            await self._forgive(instance, {}, batch.exhausted - batch.lanes)
+            await self.suspects.acquit(instance, {}, batch.exhausted - batch.lanes)
         return batch if batch.lanes else None
 
     def watch(self, interval: float, found: Callable[[], None]) -> None:
         """Looks for new events in the lanes of this instance, free or not, until there may be some."""
         if lanes := self._.book.owned:
             self._.reader.watch(lanes, interval, found)
-
-    async def forgive(self, batch: Batch) -> None:
-        """After a suspect batch was settled: the lanes whose first batch is through are suspect no more."""
-        if batch.suspect:
-            await self._forgive(batch.instance, batch.rows_by_lane, batch.exhausted)
-
-    async def unmark(self, batch: Batch, events: Sequence[Event]) -> None:
-        """A suspect batch was not delivered, for the broker's sake, and its owner lives: no attempt is spent."""
-        if batch.suspect and events:
-            await self._.settler.unmark_suspects(batch.instance, events)
-            for event in events:
-                suspicion = self._.book.suspicion(event.lane)
-                if suspicion is not None:
-                    suspicion.marked.discard(event.id)
-
-    async def _forgive(self, instance: str, rows: Mapping[int, int], exhausted: Collection[int]) -> None:
-        cleared = self._.book.clear_suspects(rows, exhausted=exhausted)
-        if cleared:
-            await self._.settler.clear_suspects(instance, cleared)
 
     async def _compared(self, lanes: Sequence[int], limit: int, topics: TopicFilter) -> Found:
         """The next events, with a hold book that is true of them.
@@ -210,28 +187,8 @@ class BatchReader:
         """Loads the payloads that the read left out. What goes beyond the budget waits for another batch."""
         if all(event.payload is not None for event in events) and payload_size(events) <= budget:
             return events, [], cut
-        taken: list[Event] = []
-        failed: list[tuple[Event, Failure]] = []
-        missing: list[int] = []
-        stopped: set[str] = set()
-        for event in events:
-            if event.aggregate_id in stopped:
-                continue
-            if event.payload is None:
-                failure = self._.sink.refuse(event)
-                if failure:
-                    failed.append((event, failure))
-                    if self._.order.holds(event.topic, event.event_type):
-                        stopped.add(event.aggregate_id)
-                    continue
-            size = event.payload_bytes or payload_size([event])
-            if size > budget and taken:
-                cut = event.lane
-                break
-            budget -= size
-            taken.append(event)
-            if event.payload is None:
-                missing.append(event.id)
+        taken, failed, cut = self._affordable(events, budget, cut)
+        missing = [event.id for event in taken if event.payload is None]
         if missing:
             loaded = await self._.reader.load_payloads(missing)
             # A row that is gone by now was deleted by somebody: there is nothing to deliver.
@@ -242,64 +199,29 @@ class BatchReader:
             taken = [e for e in taken if e.payload is not None and e.aggregate_id not in holding]
         return taken, failed, cut
 
-    async def _take_care(self, batch: Batch) -> None:
-        """The first batch of lanes whose owner died: counts the attempt first, and shrinks with the count."""
-        events = batch.events
-        if events and self._killed(events[0]):
-            batch.failed.append((events[0], KILLER))
-            batch.events, batch.exhausted, batch.held = [], frozenset(), []
-            return
-        careful, batch.exclusive = self._careful(events)
-        if len(careful) < len(events):
-            batch.exhausted = frozenset(lane for lane in batch.exhausted if lane < events[len(careful)].lane)
-        alone = careful[0] if batch.exclusive and len(careful) == 1 else None
-        batch.events = await self._mark(batch.instance, careful, alone)
-
-    def _careful(self, events: list[Event]) -> tuple[list[Event], bool]:
-        """As many of the first events as may share a batch, and whether nothing else may be in flight with them."""
-        count, limit, exclusive = 0, len(events), False
+    def _affordable(
+        self, events: list[Event], budget: int, cut: int | None
+    ) -> tuple[list[Event], list[tuple[Event, Failure]], int | None]:
+        """The first events that stay within the budget, or one; those that the sink refuses unseen; and the lane that
+        the limit or the budget cut."""
+        taken: list[Event] = []
+        failed: list[tuple[Event, Failure]] = []
+        stopped: set[str] = set()
         for event in events:
-            deaths = self._deaths(event)
-            limit = min(limit, crash_batch_limit(deaths, len(events)))
-            if count >= limit:
-                break
-            exclusive = exclusive or deaths > 0
-            count += 1
-        return events[:count], exclusive
-
-    async def _mark(self, instance: str, events: list[Event], alone: Event | None) -> list[Event]:
-        """Counts the attempt of those that this owner has not counted yet. Raises SinkUnavailableError."""
-        unmarked = [event for event in events if not self._marked(event)]
-        if not unmarked:
-            return events
-        # While the sink cannot be reached nothing is sent, so no attempt may be spent.
-        await self._.sink.check()
-        await self._.settler.mark_suspects(instance, unmarked, alone)
-        for event in unmarked:
-            suspicion = self._.book.suspicion(event.lane)
-            if suspicion is not None:
-                suspicion.marked.add(event.id)
-        fresh = {event.id for event in unmarked}
-        return [e._replace(attempt_count=e.attempt_count + 1) if e.id in fresh else e for e in events]
-
-    def _deaths(self, event: Event) -> int:
-        """How many owners may have died of the event, before the last: its attempts can have had other reasons, but
-        no more of them can be deaths than its lane has seen."""
-        suspicion = self._.book.suspicion(event.lane)
-        seen = suspicion.deaths - 1 if suspicion is not None else 0
-        attempts = event.attempt_count - self._marked(event)
-        return seen if attempts < 0 else min(attempts, seen)
-
-    def _marked(self, event: Event) -> bool:
-        suspicion = self._.book.suspicion(event.lane)
-        return suspicion is not None and event.id in suspicion.marked
-
-    def _killed(self, event: Event) -> bool:
-        suspicion = self._.book.suspicion(event.lane)
-        if suspicion is None or suspicion.alone_id != event.id or event.id in suspicion.marked:
-            return False
-        transition = decide(Status.NEW, Happening.OWNER_DIED, event.attempt_count, self._.policy, was_alone=True)
-        return transition.status is Status.ERROR
+            if event.aggregate_id in stopped:
+                continue
+            failure = self._.sink.refuse(event) if event.payload is None else None
+            if failure:
+                failed.append((event, failure))
+                if self._.order.holds(event.topic, event.event_type):
+                    stopped.add(event.aggregate_id)
+                continue
+            size = event.payload_bytes or payload_size([event])
+            if size > budget and taken:
+                return taken, failed, event.lane
+            budget -= size
+            taken.append(event)
+        return taken, failed, cut
 
 
 def _complete(event: Event, loaded: Mapping[int, tuple[bytes | None, bytes | None]]) -> Event:

@@ -1,22 +1,20 @@
 """The way of an event: read -> publish -> settle. Batches overlap; a lane is in one of them at most."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from outboxd.backoff import Backoff
-from outboxd.errors import DatabaseUnavailableError, LeaseLostError, SinkUnavailableError
-from outboxd.model import Event, Status
+from outboxd.errors import LeaseLostError, SinkUnavailableError
 from outboxd.ports import Report, TopicFilter
-from outboxd.settlement import Plan, plan
-from outboxd.telemetry.metrics import LATENCY_SAMPLES, Metrics
+from outboxd.telemetry.metrics import Metrics
 from outboxd.workers.bell import Bell
 from outboxd.workers.relay.batch import Batch
 from outboxd.workers.relay.pauses import Pauses
 from outboxd.workers.relay.reader import BatchReader, Reading
+from outboxd.workers.relay.settling import Settling
 from outboxd.workers.relay.sizes import BatchSize
 from outboxd.workers.relay.tempo import Tempo
 
@@ -30,8 +28,6 @@ IDLE: Final = 1.0
 
 PROBE_ROWS: Final = 100
 """How many rows a probe of a topic looks at for one that it can send: the first ones may be held, or bad."""
-
-SETTLE_BACKOFF: Final = Backoff(base=0.1, max=2.0, jitter=0.3)
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,7 @@ class Relay:
 
     def __init__(self, reading: Reading, limits: Limits, metrics: Metrics, source: str, bell: Bell) -> None:
         self._reader = BatchReader(reading)
+        self._settling = Settling(reading, self._reader.suspects, metrics, source)
         self._ = reading
         self._limits = limits
         self._metrics = metrics
@@ -66,30 +63,16 @@ class Relay:
         self._vain_until = 0.0
         """Like `_next_at`, behind a read that found nothing: until a batch lands, whose lanes may have more."""
         self._draining = False
-        self._waiting = False
         self._changed = asyncio.Event()
         self.wake: Callable[[], None] = lambda: None
         """Ends the loop's rest; set by whoever runs the relay."""
 
-    @property
-    def idle(self) -> bool:
-        """Nothing is in flight."""
-        return not self._in_flight
-
     async def run_once(self) -> float:
         """Starts a batch when there is room and something to do."""
         now = asyncio.get_running_loop().time()
-        if self._draining or not self._.lease.trusted:
-            return self._limits.poll_interval
-        pause = self.pauses.wait(now)
-        if pause > 0:
-            return pause
-        if not self._room():
-            # The end of any batch wakes the loop.
-            return 1.0
-        next_at = max(self._next_at, self._vain_until)
-        if now < next_at:
-            return next_at - now
+        obstacle = self._obstacle(now)
+        if obstacle is not None:
+            return obstacle
         if not any(self.pauses.open_circuits()) and await self._bell.nothing_new():
             return self._bell.pause(self._limits.poll_interval, found=False)
         try:
@@ -101,7 +84,23 @@ class Relay:
         except SinkUnavailableError as error:
             self.pauses.note_trouble(error.failure, now)
             return 0.0
-        took = asyncio.get_running_loop().time() - now
+        return self._rest(started, asyncio.get_running_loop().time() - now)
+
+    def _obstacle(self, now: float) -> float | None:
+        """Seconds until what keeps a batch from being started is looked at again; None when nothing does."""
+        if self._draining or not self._.lease.trusted:
+            return self._limits.poll_interval
+        pause = self.pauses.wait(now)
+        if pause > 0:
+            return pause
+        if not self._room():
+            # The end of any batch wakes the loop.
+            return 1.0
+        next_at = max(self._next_at, self._vain_until)
+        return next_at - now if now < next_at else None
+
+    def _rest(self, started: Batch | None, took: float) -> float:
+        """Until the next turn, after one that took so long."""
         if started is None:
             rest = self._tempo.rest(took)
         else:
@@ -199,7 +198,7 @@ class Relay:
             self.pauses.note(report, asyncio.get_running_loop().time())
             if batch.probe and not (report.delivered or report.unsent or report.unknown):
                 self.pauses.hurry(asyncio.get_running_loop().time())
-            await self._settle(batch, report)
+            await self._settling.settle(batch, report)
         except LeaseLostError as error:
             self._log.debug("relay.lease_lost", reason=str(error))
         except Exception as error:
@@ -227,75 +226,6 @@ class Relay:
         while len(self._in_flight) > 1:
             self._changed.clear()
             await self._changed.wait()
-
-    # --- settle
-
-    async def _settle(self, batch: Batch, report: Report) -> None:
-        decided = plan(report, batch.held, self._.policy)
-        if decided.sent:
-            await self._persist(lambda: self._.settler.sent(decided.sent, batch.asked_at))
-            self._measure(batch, report.delivered)
-        if decided.fenced:
-            rejected = (batch.instance, decided.rejections, decided.holds, batch.asked_at)
-            await self._persist(lambda: self._.settler.reject(*rejected))
-            self._note_rejections(decided)
-        self._count(batch, report, decided)
-        undelivered = [*report.unsent, *report.unknown]
-        if undelivered:
-            await self._persist(lambda: self._reader.unmark(batch, undelivered))
-        else:
-            await self._persist(lambda: self._reader.forgive(batch))
-
-    async def _persist(self, write: Callable[[], Awaitable[object]]) -> None:
-        """Repeats a write until the database has answered it: every write here may be done twice."""
-        failures = 0
-        while True:
-            try:
-                await write()
-            except DatabaseUnavailableError as error:
-                failures += 1
-                if not self._waiting:
-                    self._log.warning("settle.waiting", reason=str(error))
-                self._waiting = True
-                await asyncio.sleep(SETTLE_BACKOFF.delay(failures))
-            else:
-                self._waiting = False
-                return
-
-    def _note_rejections(self, decided: Plan) -> None:
-        for rejection in decided.rejections:
-            if rejection.status is Status.RETRY:
-                self._.holds.add(rejection.events)
-            else:
-                self._.holds.add_failed(rejection.events)
-            code = (rejection.last_error or "").partition(":")[0]
-            self._log.warning(
-                "events.retrying" if rejection.status is Status.RETRY else "events.given_up",
-                count=len(rejection.events),
-                first_id=rejection.events[0].id,
-                reason=rejection.last_error,
-                retry_in=round(rejection.delay, 3) if rejection.status is Status.RETRY else None,
-            )
-            self._metrics.failed(len(rejection.events), code)
-            if rejection.status is Status.RETRY:
-                self._metrics.retried(len(rejection.events))
-        for hold in decided.holds:
-            self._.holds.add(hold.events)
-            self._metrics.held(len(hold.events))
-
-    def _count(self, batch: Batch, report: Report, decided: Plan) -> None:
-        rejected = sum(len(rejection.events) for rejection in decided.rejections)
-        self._metrics.processed(len(report.delivered) + rejected)
-        self._metrics.published(len(report.delivered))
-        repeated = len(report.unknown) + (len(batch.events) if batch.suspect else 0)
-        if repeated:
-            self._metrics.duplicates_suspected(repeated)
-        self._metrics.processing_duration(asyncio.get_running_loop().time() - batch.read_at)
-
-    def _measure(self, batch: Batch, delivered: list[Event]) -> None:
-        since_read = asyncio.get_running_loop().time() - batch.read_at
-        for event in delivered[:: max(1, len(delivered) // LATENCY_SAMPLES)]:
-            self._metrics.latency(max(0.0, event.age_us / 1_000_000 + since_read))
 
     # --- the end
 
