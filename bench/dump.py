@@ -118,11 +118,11 @@ class Bench:
 
     def bounded(self, low: int, limit: int = BATCH) -> str:
         """The read that begins at an id."""
-        return self._statements.read(LANES, limit).replace(READ_ORDER, BOUNDED_ORDER.format(low=low))
+        return self._statements.reading.read(LANES, limit).replace(READ_ORDER, BOUNDED_ORDER.format(low=low))
 
     def ranged(self, limit: int = BATCH) -> str:
         """The read with its lanes as one range."""
-        return self._statements.read(LANES, limit).replace(
+        return self._statements.reading.read(LANES, limit).replace(
             f"lane IN ({','.join(map(str, LANES))})", "lane BETWEEN 0 AND 63"
         )
 
@@ -151,7 +151,7 @@ class Bench:
         """Marks everything as sent, in the daemon's chunks."""
         ids = [row[0] for row in self._run("SELECT id FROM outbox_events WHERE status = 0 ORDER BY id")]
         for start in range(0, len(ids), CHUNK):
-            self._run(self._statements.sent(ids[start : start + CHUNK]))
+            self._run(self._statements.settling.sent(ids[start : start + CHUNK]))
 
     def deliver(self, rows: int) -> None:
         """So many rows are written and settled."""
@@ -187,7 +187,7 @@ class Bench:
     def wait_for_purge(self) -> None:
         """Until an idle read costs about what it did in the beginning."""
         began = time.monotonic()
-        while self.once(self._statements.read(LANES, BATCH)) > 3 * self.clean:
+        while self.once(self._statements.reading.read(LANES, BATCH)) > 3 * self.clean:
             if time.monotonic() - began > PATIENCE:
                 raise RuntimeError("purge did not catch up")
             time.sleep(0.1)
@@ -197,7 +197,7 @@ class Bench:
 
     def reads(self) -> None:
         """Idle, a few new rows, a backlog."""
-        everything = self._statements.read(LANES, BATCH)
+        everything = self._statements.reading.read(LANES, BATCH)
         low = self.top()
         idle = self.time("idle: read", everything)
         self.clean = self.clean or idle
@@ -205,7 +205,7 @@ class Bench:
         self.time("idle: read, bounded", self.bounded(low))
         self.time("idle: lanes with something behind the bound", self.fresh_lanes(low))
         self.time("idle: lanes with something behind an id, by the primary key", self.fresh_by_key(low))
-        self.time("signatures", self._statements.signatures(LANES))
+        self.time("signatures", self._statements.reading.signatures(LANES))
         self.insert(FEW)
         fresh = [row[0] for row in self._run(self.fresh_lanes(low))]
         self.time(f"{FEW} new: read", everything)
@@ -214,12 +214,12 @@ class Bench:
         self.time(
             f"{FEW} new: lanes behind the bound ({len(fresh)}), then a full read of them",
             self.fresh_lanes(low),
-            self._statements.read(fresh, BATCH),
+            self._statements.reading.read(fresh, BATCH),
         )
         self.time(
             f"{FEW} new: lanes behind an id by the primary key ({len(fresh)}), then a full read of them",
             self.fresh_by_key(low),
-            self._statements.read(fresh, BATCH),
+            self._statements.reading.read(fresh, BATCH),
         )
         self.settle()
         low = self.top()
@@ -291,7 +291,7 @@ def measure(server: SqlServer, kafka: Kafka, folder: Path, rows: int, report: Ca
             with bench.open_writer():
                 bench.deliver(rows)
                 bench.state = f"{rows:,} dead entries, and a transaction open since before them"
-                bench.time("idle: read", bench._statements.read(LANES, BATCH))
+                bench.time("idle: read", bench._statements.reading.read(LANES, BATCH))
                 bench.time("idle: read, lanes as one range", bench.ranged())
             bench.state = f"{rows:,} dead entries"
             bench.reads()

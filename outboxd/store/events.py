@@ -33,7 +33,7 @@ def microseconds(seconds: float) -> int:
 
 def enforce_fence(connection: Connection, statements: Statements, instance: str) -> None:
     """Holds the instance's row until the end of the transaction. Raises LeaseLostError when its lease has ended."""
-    if connection.exec_driver_sql(statements.fence(), (instance,)).first() is None:
+    if connection.exec_driver_sql(statements.settling.fence(), (instance,)).first() is None:
         raise LeaseLostError(f"the lease of instance {instance} has ended")
 
 
@@ -84,13 +84,13 @@ class MySqlEventReader:
 
     def watch(self, lanes: Sequence[int], interval: float, found: Callable[[], None]) -> None:
         """By the thread that reads, while it has nothing else to do."""
-        statement = self._statements.any_new(lanes)
+        statement = self._statements.reading.any_new(lanes)
         self._session.watch(
             interval, lambda connection: connection.exec_driver_sql(statement).first() is not None, found
         )
 
     def _read(self, connection: Connection, lanes: Sequence[int], limit: int, topics: TopicFilter) -> list[Event]:
-        statement = self._statements.read(lanes, limit, topics)
+        statement = self._statements.reading.read(lanes, limit, topics)
         named = [*((topics.only,) if topics.only is not None else ()), *topics.without]
         values = tuple(topic.encode() for topic in named) or None
         # The driver's own rows: SQLAlchemy's would be made only to be taken apart again.
@@ -100,7 +100,7 @@ class MySqlEventReader:
 
     async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[bytes | None, bytes | None]]:
         """By primary key."""
-        statement = self._statements.payloads(ids)
+        statement = self._statements.reading.payloads(ids)
 
         def work(connection: Connection) -> dict[int, tuple[bytes | None, bytes | None]]:
             return {row[0]: (row[1], row[2]) for row in connection.exec_driver_sql(statement)}
@@ -108,9 +108,10 @@ class MySqlEventReader:
         return await self._session.run(work)
 
     def _standing(self, connection: Connection, lanes: Sequence[int], cut_lane: int | None) -> Standing:
-        found = signatures(connection, self._statements.signatures(lanes))
+        found = signatures(connection, self._statements.reading.signatures(lanes))
         dated = (
-            cut_lane is not None and connection.exec_driver_sql(self._statements.dated(cut_lane)).first() is not None
+            cut_lane is not None
+            and connection.exec_driver_sql(self._statements.reading.dated(cut_lane)).first() is not None
         )
         return Standing(found, dated)
 
@@ -132,7 +133,7 @@ class MySqlEventReader:
             # Lane by lane: the driver's rows of all of them at once would be too much memory.
             for lane in blocked:
                 if lane in standing.signatures:
-                    rows = connection.exec_driver_sql(self._statements.blocked([lane])).cursor.fetchall()
+                    rows = connection.exec_driver_sql(self._statements.reading.blocked([lane])).cursor.fetchall()
                     blocked[lane] = [blocked_by(lane, row[0], *row[2:]) for row in rows]
             return Snapshot(events, standing, blocked)
 
@@ -149,7 +150,7 @@ class MySqlSettler:
 
     async def sent(self, events: Sequence[Event], asked_at: float) -> int:
         """One write in autocommit, without a fence."""
-        statement = self._statements.sent([event.id for event in events])
+        statement = self._statements.settling.sent([event.id for event in events])
         return await self._session.run(lambda connection: self._change(connection, statement, (), events, asked_at))
 
     async def reject(
@@ -169,15 +170,15 @@ class MySqlSettler:
     def _reject(self, connection: Connection, rejection: Rejection, asked_at: float) -> None:
         ids = [event.id for event in rejection.events]
         retry = rejection.status is Status.RETRY
-        statement = self._statements.reject(ids, rejection.status, rejection.attempt_delta, retry=retry)
+        statement = self._statements.settling.reject(ids, rejection.status, rejection.attempt_delta, retry=retry)
         delay = (microseconds(rejection.delay),) if retry else ()
         self._change(connection, statement, (*delay, rejection.last_error), rejection.events, asked_at)
 
     def _hold(self, connection: Connection, hold: Hold, asked_at: float) -> None:
         # A predecessor that is gone, or free again, holds nobody: its successors stay new and are read again.
-        due = connection.exec_driver_sql(self._statements.due_of(hold.predecessor)).scalar()
+        due = connection.exec_driver_sql(self._statements.settling.due_of(hold.predecessor)).scalar()
         if due is not None:
-            statement = self._statements.hold([event.id for event in hold.events])
+            statement = self._statements.settling.hold([event.id for event in hold.events])
             self._change(connection, statement, (due,), hold.events, asked_at)
 
     def _change(
@@ -225,7 +226,9 @@ class MySqlSettler:
         for event in events:
             by_count[event.attempt_count].append(event.id)
         for count, ids in by_count.items():
-            changed_rows(connection, self._statements.recount(ids, count, min(MAX_INT32, max(0, count + step))))
+            changed_rows(
+                connection, self._statements.settling.recount(ids, count, min(MAX_INT32, max(0, count + step)))
+            )
 
     async def clear_suspects(self, instance: str, lanes: Collection[int]) -> None:
         """The lanes' owner has proven that their first batch does no harm."""

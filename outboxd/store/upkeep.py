@@ -53,7 +53,7 @@ class MySqlUpkeep:
 
     async def due_lanes(self, lanes: Sequence[int]) -> list[int]:
         """One read of the index."""
-        statement = self._statements.due_lanes(lanes)
+        statement = self._statements.retries.due_lanes(lanes)
         return await self._session.run(lambda connection: [row[0] for row in connection.exec_driver_sql(statement)])
 
     async def due(self, lanes: Sequence[int], limit: int) -> list[DueEvent]:
@@ -64,7 +64,7 @@ class MySqlUpkeep:
             for lane in lanes:
                 if len(found) >= limit:
                     break
-                statement = self._statements.due(lane, limit - len(found))
+                statement = self._statements.retries.due(lane, limit - len(found))
                 rows = connection.exec_driver_sql(statement)
                 found += [DueEvent(row_id, lane, text(aggregate)) for row_id, lane, aggregate in rows]
             return found
@@ -73,36 +73,38 @@ class MySqlUpkeep:
 
     async def promote(self, instance: str, ids: Sequence[int]) -> None:
         """One update."""
-        await self._fenced(instance, self._statements.promote(ids))
+        await self._fenced(instance, self._statements.retries.promote(ids))
 
     async def undate(self, instance: str, lanes: Sequence[int], limit: int) -> int:
         """Reads the ids first, so that the update locks nothing but them."""
 
         def find(connection: Connection) -> list[int]:
             return [
-                row[0] for lane in lanes for row in connection.exec_driver_sql(self._statements.dated_ids(lane, limit))
+                row[0]
+                for lane in lanes
+                for row in connection.exec_driver_sql(self._statements.retries.dated_ids(lane, limit))
             ][:limit]
 
         ids = await self._session.run(find)
         if ids:
-            await self._fenced(instance, self._statements.undate(ids))
+            await self._fenced(instance, self._statements.retries.undate(ids))
         return len(ids)
 
     async def held_lanes(self, lanes: Sequence[int]) -> list[int]:
         """One statement."""
         if not lanes:
             return []
-        statement = self._statements.held_lanes(lanes)
+        statement = self._statements.retries.held_lanes(lanes)
         return await self._session.run(lambda connection: [row[0] for row in connection.exec_driver_sql(statement)])
 
     async def holding(self, lanes: Sequence[int]) -> dict[int, LaneSignature]:
         """One statement."""
-        statement = self._statements.holding(lanes)
+        statement = self._statements.retries.holding(lanes)
         return await self._session.run(lambda connection: signatures(connection, statement))
 
     async def holding_rows(self, lane: int) -> list[Blocked]:
         """One statement."""
-        statement = self._statements.holding_rows(lane)
+        statement = self._statements.retries.holding_rows(lane)
 
         def work(connection: Connection) -> list[Blocked]:
             rows = connection.exec_driver_sql(statement).fetchall()
@@ -112,7 +114,7 @@ class MySqlUpkeep:
 
     async def held(self, lane: int, after: int, limit: int) -> list[HeldEvent]:
         """One range of the index."""
-        statement = self._statements.held(lane, after, limit)
+        statement = self._statements.retries.held(lane, after, limit)
 
         def work(connection: Connection) -> list[HeldEvent]:
             return [HeldEvent(row_id, text(aggregate)) for row_id, aggregate in connection.exec_driver_sql(statement)]
@@ -121,11 +123,11 @@ class MySqlUpkeep:
 
     async def release_held(self, instance: str, ids: Sequence[int]) -> None:
         """One update."""
-        await self._fenced(instance, self._statements.release_held(ids))
+        await self._fenced(instance, self._statements.retries.release_held(ids))
 
     async def stuck_lanes(self, lanes: Sequence[int], age: float) -> list[int]:
         """One range of the index."""
-        statement = self._statements.stuck_lanes(lanes)
+        statement = self._statements.recovery.stuck_lanes(lanes)
 
         def work(connection: Connection) -> list[int]:
             return [row[0] for row in connection.exec_driver_sql(statement, (microseconds(age),))]
@@ -134,7 +136,7 @@ class MySqlUpkeep:
 
     async def stuck(self, lanes: Sequence[int], age: float, limit: int) -> list[StuckEvent]:
         """One range of the index."""
-        statement = self._statements.stuck(lanes, limit)
+        statement = self._statements.recovery.stuck(lanes, limit)
 
         def work(connection: Connection) -> list[StuckEvent]:
             return [StuckEvent._make(row) for row in connection.exec_driver_sql(statement, (microseconds(age),))]
@@ -143,11 +145,11 @@ class MySqlUpkeep:
 
     async def release(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
         """One update."""
-        await self._fenced(instance, self._statements.release(ids, status), (last_error,))
+        await self._fenced(instance, self._statements.recovery.release(ids, status), (last_error,))
 
     async def unknown_status(self, lanes: Sequence[int], limit: int) -> list[UnknownStatus]:
         """Two ranges of the index, which are empty but for a mistake."""
-        statement = self._statements.unknown_status(lanes, limit)
+        statement = self._statements.recovery.unknown_status(lanes, limit)
 
         def work(connection: Connection) -> list[UnknownStatus]:
             return [UnknownStatus._make(row) for row in connection.exec_driver_sql(statement)]
@@ -156,7 +158,7 @@ class MySqlUpkeep:
 
     async def give_up(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
         """One update."""
-        await self._fenced(instance, self._statements.give_up(ids, status), (last_error,))
+        await self._fenced(instance, self._statements.recovery.give_up(ids, status), (last_error,))
 
     async def _fenced(self, instance: str, statement: str, values: tuple[str, ...] = ()) -> None:
         def work(connection: Connection) -> None:
@@ -169,7 +171,7 @@ class MySqlUpkeep:
         self, instance: str, lanes: Sequence[int], after: tuple[int, int], limit: int
     ) -> tuple[list[str], int, tuple[int, int] | None]:
         """Locks the rows by their ids, copies them, and deletes those whose copy is there."""
-        find = self._statements.failed(lanes, after, limit)
+        find = self._statements.dead_letters.failed(lanes, after, limit)
         found = _within(
             MOVE_BYTES, await self._session.run(lambda connection: connection.exec_driver_sql(find).fetchall())
         )
@@ -179,15 +181,17 @@ class MySqlUpkeep:
 
         def move(connection: Connection) -> tuple[list[str], int]:
             enforce_fence(connection, self._statements, instance)
-            locked = connection.exec_driver_sql(self._statements.lock_failed(row[1] for row in found)).fetchall()
+            locked = connection.exec_driver_sql(
+                self._statements.dead_letters.lock_failed(row[1] for row in found)
+            ).fetchall()
             groups: defaultdict[tuple[str, int | None], list[int]] = defaultdict(list)
             for event_id, last_error, topic, event_type in locked:
                 holds = 1 if self._policy.holds(text(topic), text(event_type)) else None
                 groups[reason_of(text_or_none(last_error)), holds].append(event_id)
             moved: list[str] = []
             for (reason, holds), ids in groups.items():
-                changed_rows(connection, self._statements.copy_dead(ids), (reason, holds))
-                moved += [reason] * changed_rows(connection, self._statements.delete_moved(ids))
+                changed_rows(connection, self._statements.dead_letters.copy_dead(ids), (reason, holds))
+                moved += [reason] * changed_rows(connection, self._statements.dead_letters.delete_moved(ids))
             return moved, len(locked) - len(moved)
 
         moved, kept = await self._session.transaction(move)
@@ -195,11 +199,11 @@ class MySqlUpkeep:
 
     async def expired_sent(self, after: int, age: float, limit: int) -> tuple[list[int], int | None]:
         """One chunk of the primary key."""
-        return await self._expired(self._statements.old_sent(after, limit), age, limit)
+        return await self._expired(self._statements.retention.old_sent(after, limit), age, limit)
 
     async def expired_dead(self, after: int, age: float, limit: int) -> tuple[list[int], int | None]:
         """One chunk of the primary key."""
-        return await self._expired(self._statements.old_dead(after, limit), age, limit)
+        return await self._expired(self._statements.retention.old_dead(after, limit), age, limit)
 
     async def _expired(self, statement: str, age: float, limit: int) -> tuple[list[int], int | None]:
         values = (microseconds(age), microseconds(age))
@@ -211,12 +215,12 @@ class MySqlUpkeep:
 
     async def delete_sent(self, ids: Iterable[int]) -> int:
         """One delete by primary key."""
-        statement = self._statements.delete_sent(ids)
+        statement = self._statements.retention.delete_sent(ids)
         return await self._session.run(lambda connection: changed_rows(connection, statement))
 
     async def delete_dead(self, ids: Iterable[int]) -> int:
         """One delete by primary key."""
-        statement = self._statements.delete_dead(ids)
+        statement = self._statements.retention.delete_dead(ids)
         return await self._session.run(lambda connection: changed_rows(connection, statement))
 
 
@@ -229,7 +233,7 @@ class MySqlLookout:
 
     async def look(self, lanes: Sequence[int]) -> Sighting:
         """One statement."""
-        statement = self._statements.look(lanes)
+        statement = self._statements.backlog.look(lanes)
 
         def work(connection: Connection) -> Sighting:
             return Sighting(*map(bool, connection.exec_driver_sql(statement).one()))
@@ -250,12 +254,12 @@ class MySqlSampler:
             return QueueSizes(dict.fromkeys(UNDELIVERED, 0), 0.0)
 
         def work(connection: Connection) -> QueueSizes:
-            statement = self._statements.counts(UNDELIVERED, lanes, COUNT_LIMIT)
+            statement = self._statements.backlog.counts(UNDELIVERED, lanes, COUNT_LIMIT)
             counts = {Status(row[0]): row[1] for row in connection.exec_driver_sql(statement)}
             oldest = 0
             for status, count in counts.items():
                 if count:
-                    age = connection.exec_driver_sql(self._statements.heads(status, lanes)).scalar_one()
+                    age = connection.exec_driver_sql(self._statements.backlog.heads(status, lanes)).scalar_one()
                     oldest = max(oldest, age or 0)
             return QueueSizes(counts, oldest / 1_000_000)
 

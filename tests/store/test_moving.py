@@ -22,7 +22,7 @@ def test_tables_of_different_collations(outbox: Database) -> None:
             cursor.execute(INSERT, Ledger().row("a", "orders"))
         cursor.execute("UPDATE outbox_events SET status = %s", (Status.ERROR,))
     with open_engine(outbox.url, ConnectOptions(unchecked=True)).connect() as connection:
-        connection.exec_driver_sql(made.copy_dead([1, 2]), ("code", None))
+        connection.exec_driver_sql(made.dead_letters.copy_dead([1, 2]), ("code", None))
         connection.exec_driver_sql("UPDATE outbox_deadletters SET event_id = 'another' WHERE id = 2")
-        assert connection.exec_driver_sql(made.delete_moved([1, 2])).rowcount == 1
+        assert connection.exec_driver_sql(made.dead_letters.delete_moved([1, 2])).rowcount == 1
         assert connection.exec_driver_sql("SELECT id FROM outbox_events").scalars().all() == [2]

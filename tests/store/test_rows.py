@@ -64,7 +64,7 @@ def read(outbox: Database, driver: str, limit: int) -> list[Event]:
             may_hold=False,
             character_sets=character_sets(connection, "outbox_events"),
         )
-        return Events().of(connection.exec_driver_sql(made.read(range(64), limit)).cursor.fetchall())
+        return Events().of(connection.exec_driver_sql(made.reading.read(range(64), limit)).cursor.fetchall())
 
 
 def test_ages_are_the_databases(outbox: Database) -> None:
