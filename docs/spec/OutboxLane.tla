@@ -363,7 +363,7 @@ promote(i) ==
     /\ reserved' = [reserved EXCEPT ![i] = {}]
     /\ UNCHANGED <<attempts, lease, owner, pending, process, belief, batch, broker, troubles>>
 
-\* outboxd.workers.upkeep.RetryScheduler._promote
+\* outboxd.workers.upkeep.retries.RetryScheduler._promote
 promote_unanswered(i) ==
     /\ Unanswered /\ Trouble
     /\ Running(i) /\ reserved[i] # {} /\ Fenced(i)

@@ -24,11 +24,11 @@ from outboxd.workers.loop import DatabaseWatch, Loop, Worker
 from outboxd.workers.monitor import SinkMonitor
 from outboxd.workers.relay import Limits, Relay
 from outboxd.workers.relay.reader import Reading
-from outboxd.workers.release import HoldRelease
 from outboxd.workers.rounds import Rounds
 from outboxd.workers.upkeep import (
     DeadLetterMover,
     GaugeSampler,
+    HoldRelease,
     Reservations,
     Retention,
     RetryScheduler,

@@ -143,7 +143,7 @@ def simulated(clock: SimulatedClock) -> Iterator[list[Violation]]:
         enter(patch("outboxd.workers.lease.boottime", clock))
         enter(patch("outboxd.workers.lease.secrets.token_hex", lambda _: f"{next(serial):06d}"))
         enter(patch("outboxd.workers.crew.Lease", partial(Lease, clock=clock)))
-        enter(patch("outboxd.workers.release.time.monotonic", clock))
+        enter(patch("outboxd.workers.upkeep.release.time.monotonic", clock))
         structlog.configure(processors=[look])
         try:
             yield bugs

@@ -11,9 +11,8 @@ from outboxd.lanes import LaneBook
 from outboxd.order import OrderPolicy
 from outboxd.ports import Blocked, Grant, HeldEvent, LaneSignature, Sighting
 from outboxd.workers.lease import Lease
-from outboxd.workers.release import HoldRelease
 from outboxd.workers.rounds import Rounds
-from outboxd.workers.upkeep import Reservations
+from outboxd.workers.upkeep import HoldRelease, Reservations
 
 LANE = 1
 

@@ -9,7 +9,8 @@ from outboxd.order import OrderPolicy
 from outboxd.ports import LaneSignature, Upkeep
 from outboxd.workers.lease import Lease
 from outboxd.workers.rounds import Rounds
-from outboxd.workers.upkeep import CHUNK, LOWEST, SOON, Reservations
+from outboxd.workers.upkeep.chunks import CHUNK, LOWEST
+from outboxd.workers.upkeep.reservations import SOON, Reservations
 
 log = structlog.get_logger(__name__)
 
