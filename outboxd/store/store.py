@@ -66,37 +66,14 @@ async def open_store(
 ) -> Store:
     """Opens a source's store.
 
-    `batch_bytes`: as of `Statements`. `lease_ttl` in seconds: a connection that is
-    silent for longer is ended by the server. Raises DatabaseUnavailableError, UnsupportedServerError, SchemaError.
+    `batch_bytes`: as of `Statements`. `lease_ttl` in seconds: a connection that is silent for longer is ended by the
+    server. Raises DatabaseUnavailableError, UnsupportedServerError, SchemaError.
     """
-    # A heartbeat that hangs must fail while there is time for another; and as a fenced write holds up the heartbeat, it
-    # may wait for what somebody else has locked only half as long.
-    patience = max(1.0, lease_ttl / 4)
-    options = replace(options, wait_timeout=lease_ttl, lock_wait=min(options.lock_wait, lease_ttl / 8), unchecked=True)
-    engine = open_engine(url, options)
-    heartbeat = open_engine(
-        url,
-        replace(
-            options,
-            read_timeout=min(options.read_timeout, patience),
-            connect_timeout=min(options.connect_timeout, patience),
-        ),
-    )
-    probe = Session(engine, "probe")
-
-    def look(connection: Connection) -> tuple[Server, dict[str, str | None]]:
-        server = check_server(str(connection.exec_driver_sql("SELECT VERSION()").scalar_one()))
-        require_current(connection, names)
-        return server, character_sets(connection, names.events)
-
-    try:
-        server, sets = await probe.run(look)
-    finally:
-        await probe.close()
-    mariadb = server.flavour == "mariadb"
+    engine, heartbeat = _engines(url, options, lease_ttl)
+    server, sets = await _look(engine, names)
     statements = Statements(
         names,
-        mariadb=mariadb,
+        mariadb=server.flavour == "mariadb",
         batch_bytes=batch_bytes,
         keep_sent=keep_sent,
         may_hold=policy.may_hold,
@@ -104,3 +81,32 @@ async def open_store(
         character_sets=sets,
     )
     return Store(engine, heartbeat, statements, names, policy=policy, idle=lease_ttl / 2)
+
+
+def _engines(url: str, options: ConnectOptions, lease_ttl: float) -> tuple[Engine, Engine]:
+    """For all else, and for the heartbeat."""
+    # A heartbeat that hangs must fail while there is time for another; and as a fenced write holds up the heartbeat, it
+    # may wait for what somebody else has locked only half as long.
+    patience = max(1.0, lease_ttl / 4)
+    options = replace(options, wait_timeout=lease_ttl, lock_wait=min(options.lock_wait, lease_ttl / 8), unchecked=True)
+    hasty = replace(
+        options,
+        read_timeout=min(options.read_timeout, patience),
+        connect_timeout=min(options.connect_timeout, patience),
+    )
+    return open_engine(url, options), open_engine(url, hasty)
+
+
+async def _look(engine: Engine, names: TableNames) -> tuple[Server, dict[str, str | None]]:
+    """The server and the character sets of the events, both such as can be worked with."""
+
+    def look(connection: Connection) -> tuple[Server, dict[str, str | None]]:
+        server = check_server(str(connection.exec_driver_sql("SELECT VERSION()").scalar_one()))
+        require_current(connection, names)
+        return server, character_sets(connection, names.events)
+
+    probe = Session(engine, "probe")
+    try:
+        return await probe.run(look)
+    finally:
+        await probe.close()

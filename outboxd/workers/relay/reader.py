@@ -45,6 +45,21 @@ class Reading:
     order: OrderPolicy
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a batch may be."""
+
+    limit: int
+    budget: int
+    topics: TopicFilter
+    probe: bool
+
+    @property
+    def whole(self) -> bool:
+        """It leaves nothing out. What a filter does may be what its last owner died of."""
+        return self.topics == EVERY_TOPIC and not self.probe
+
+
 class BatchReader:
     """Makes batches, one at a time."""
 
@@ -61,58 +76,43 @@ class BatchReader:
 
         Raises LeaseLostError, DatabaseUnavailableError, SinkUnavailableError.
         """
+        wish = _Wish(limit, budget, topics, probe)
         suspects = self._.book.suspects()
         if suspects:
-            batch = await self._occupying(suspects, limit, budget, topics, suspect=True, probe=probe)
+            batch = await self._occupying(suspects, wish, suspect=True)
             if batch is not None:
                 return batch
         lanes = self._.book.readable()
-        batch = await self._occupying(lanes, limit, budget, topics, suspect=False, probe=probe) if lanes else None
+        batch = await self._occupying(lanes, wish, suspect=False) if lanes else None
         if batch is None and self._.book.unfinished:
             # Lanes that a full batch had left out came first, and there is nothing in them.
-            lanes = self._.book.readable()
-            batch = await self._occupying(lanes, limit, budget, topics, suspect=False, probe=probe)
+            batch = await self._occupying(self._.book.readable(), wish, suspect=False)
         return batch
 
-    async def _occupying(
-        self, lanes: Sequence[int], limit: int, budget: int, topics: TopicFilter, *, suspect: bool, probe: bool
-    ) -> Batch | None:
+    async def _occupying(self, lanes: Sequence[int], wish: _Wish, *, suspect: bool) -> Batch | None:
         instance = self._.lease.require()
         self._.book.occupy(lanes)
         kept: Collection[int] = ()
         try:
-            batch = await self._read(instance, lanes, limit, budget, topics, suspect=suspect, probe=probe)
+            batch = await self._read(instance, lanes, wish, suspect=suspect)
             if batch is not None:
                 kept = batch.lanes
             return batch
         finally:
             self._.book.release(set(lanes).difference(kept))
 
-    async def _read(
-        self,
-        instance: str,
-        lanes: Sequence[int],
-        limit: int,
-        budget: int,
-        topics: TopicFilter,
-        *,
-        suspect: bool,
-        probe: bool,
-    ) -> Batch | None:
+    async def _read(self, instance: str, lanes: Sequence[int], wish: _Wish, *, suspect: bool) -> Batch | None:
         asked_at = asyncio.get_running_loop().time()
-        events, standing = await self._compared(lanes, limit, topics)
+        events, standing = await self._compared(lanes, wish.limit, wish.topics)
         read_at = asyncio.get_running_loop().time()
-        cut = events[-1].lane if len(events) == limit else None
+        cut = events[-1].lane if len(events) == wish.limit else None
         events = await self._in_order(instance, events, standing, cut)
         deliverable, held = self._hold_back(events)
-        if probe:
+        if wish.probe:
             deliverable = deliverable[:1]
-        deliverable, failed, cut = await self._load(deliverable, budget, cut)
-        if not suspect and topics.only is None:
+        deliverable, failed, cut = await self._load(deliverable, wish.budget, cut)
+        if not suspect and wish.topics.only is None:
             self._.book.note_read(lanes, cut)
-        # What a filter leaves out may be what its last owner died of.
-        whole = topics == EVERY_TOPIC and not probe
-        exhausted = frozenset(lane for lane in lanes if whole and (cut is None or lane < cut))
         batch = Batch(
             instance,
             frozenset(),
@@ -123,7 +123,7 @@ class BatchReader:
             failed,
             cut=cut is not None,
             suspect=suspect,
-            exhausted=exhausted,
+            exhausted=frozenset(lane for lane in lanes if cut is None or lane < cut) if wish.whole else frozenset(),
         )
         if suspect:
             await self.suspects.take_care(batch)
