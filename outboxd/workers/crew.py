@@ -149,13 +149,13 @@ class Crew:
     def _make_upkeep(self) -> list[Worker]:
         source, terms, metrics = self._source, self._terms, self._metrics
         upkeep, lease, book, rounds = self._ports.upkeep, self._lease, self._book, self._rounds
-        lanes, recovery = self._reservations, terms.recovery_interval
+        reservations, policy, recovery = self._reservations, terms.policy, terms.recovery_interval
         return [
-            RetryScheduler(upkeep, lease, lanes, rounds, terms.retry_interval),
-            HoldRelease(upkeep, lease, lanes, rounds, terms.order, source=source, interval=terms.retry_interval),
+            RetryScheduler(upkeep, lease, reservations, rounds, terms.retry_interval),
+            HoldRelease(upkeep, lease, reservations, rounds, terms.order, source=source, interval=terms.retry_interval),
             DeadLetterMover(upkeep, lease, book, rounds, metrics, source=source, interval=terms.dead_letter_interval),
-            StuckRecovery(upkeep, lease, lanes, terms.policy, source, timeout=terms.stuck_timeout, interval=recovery),
-            UnknownStatusSweep(upkeep, lease, book, terms.policy, source=source, interval=recovery),
+            StuckRecovery(upkeep, lease, reservations, policy, source, timeout=terms.stuck_timeout, interval=recovery),
+            UnknownStatusSweep(upkeep, lease, book, policy, source=source, interval=recovery),
             Retention(
                 upkeep,
                 lease,
