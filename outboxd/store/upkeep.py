@@ -171,7 +171,8 @@ class MySqlUpkeep:
         self, instance: str, lanes: Sequence[int], after: tuple[int, int], limit: int
     ) -> tuple[list[str], int, tuple[int, int] | None]:
         """Locks the rows by their ids, copies them, and deletes those whose copy is there."""
-        find = self._statements.dead_letters.failed(lanes, after, limit)
+        statements = self._statements.dead_letters
+        find = statements.failed(lanes, after, limit)
         found = _within(
             MOVE_BYTES, await self._session.run(lambda connection: connection.exec_driver_sql(find).fetchall())
         )
@@ -181,17 +182,15 @@ class MySqlUpkeep:
 
         def move(connection: Connection) -> tuple[list[str], int]:
             enforce_fence(connection, self._statements, instance)
-            locked = connection.exec_driver_sql(
-                self._statements.dead_letters.lock_failed(row[1] for row in found)
-            ).fetchall()
+            locked = connection.exec_driver_sql(statements.lock_failed(row[1] for row in found)).fetchall()
             groups: defaultdict[tuple[str, int | None], list[int]] = defaultdict(list)
             for event_id, last_error, topic, event_type in locked:
                 holds = 1 if self._policy.holds(text(topic), text(event_type)) else None
                 groups[reason_of(text_or_none(last_error)), holds].append(event_id)
             moved: list[str] = []
             for (reason, holds), ids in groups.items():
-                changed_rows(connection, self._statements.dead_letters.copy_dead(ids), (reason, holds))
-                moved += [reason] * changed_rows(connection, self._statements.dead_letters.delete_moved(ids))
+                changed_rows(connection, statements.copy_dead(ids), (reason, holds))
+                moved += [reason] * changed_rows(connection, statements.delete_moved(ids))
             return moved, len(locked) - len(moved)
 
         moved, kept = await self._session.transaction(move)

@@ -7,13 +7,13 @@ parameters. Everything else is bound (`%s`). `tests/store/test_explain.py` holds
 from collections.abc import Mapping
 
 from outboxd.model import TableNames
-from outboxd.store.statements.backlog import Backlog
-from outboxd.store.statements.dead_letters import DeadLetters
-from outboxd.store.statements.reading import Reading
-from outboxd.store.statements.recovery import Recovery
-from outboxd.store.statements.retention import Retention
-from outboxd.store.statements.retries import Retries
-from outboxd.store.statements.settling import Settling, these
+from outboxd.store.statements.backlog import BacklogStatements
+from outboxd.store.statements.dead_letters import DeadLetterStatements
+from outboxd.store.statements.reading import ReadingStatements
+from outboxd.store.statements.recovery import RecoveryStatements
+from outboxd.store.statements.retention import RetentionStatements
+from outboxd.store.statements.retries import RetryStatements
+from outboxd.store.statements.settling import SettlingStatements, these
 from outboxd.store.statements.tables import HOLDS_INDEX, LANE_INDEX, Tables, integers
 
 __all__ = ["HOLDS_INDEX", "LANE_INDEX", "Statements", "integers", "these"]
@@ -38,10 +38,12 @@ class Statements:
         `default_topic`, a legal one, is the topic of rows that name none. `character_sets`: those of payload and
         headers, where they are not the server's type JSON."""
         tables = Tables(names, may_hold=may_hold, default_topic=default_topic)
-        self.reading = Reading(tables, mariadb=mariadb, batch_bytes=batch_bytes, character_sets=character_sets or {})
-        self.settling = Settling(tables, keep_sent=keep_sent)
-        self.retries = Retries(tables)
-        self.recovery = Recovery(tables)
-        self.dead_letters = DeadLetters(tables)
-        self.retention = Retention(tables)
-        self.backlog = Backlog(tables)
+        self.reading = ReadingStatements(
+            tables, mariadb=mariadb, batch_bytes=batch_bytes, character_sets=character_sets or {}
+        )
+        self.settling = SettlingStatements(tables, keep_sent=keep_sent)
+        self.retries = RetryStatements(tables)
+        self.recovery = RecoveryStatements(tables)
+        self.dead_letters = DeadLetterStatements(tables)
+        self.retention = RetentionStatements(tables)
+        self.backlog = BacklogStatements(tables)

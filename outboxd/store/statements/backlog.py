@@ -6,7 +6,7 @@ from outboxd.model import HELD_UNTIL, Status
 from outboxd.store.statements.tables import Tables, integers, within
 
 
-class Backlog:
+class BacklogStatements:
     """For `ports.Lookout` and `ports.Sampler`."""
 
     def __init__(self, tables: Tables) -> None:

@@ -7,7 +7,7 @@ from outboxd.store.rows import utf8
 from outboxd.store.statements.tables import Tables, integers
 
 
-class DeadLetters:
+class DeadLetterStatements:
     """For the worker that moves them. (What an operator does with dead letters is in `store.dead_letters`.)"""
 
     def __init__(self, tables: Tables) -> None:

@@ -18,7 +18,7 @@ AS_STORED: Final = frozenset({None, "binary", "ascii", "utf8", "utf8mb3", "utf8m
 """Character sets whose texts are UTF-8 as they are stored, and None, that of a column of MySQL's type JSON."""
 
 
-class Reading:
+class ReadingStatements:
     """For `ports.EventReader`."""
 
     def __init__(

@@ -9,7 +9,7 @@ from outboxd.store.statements.tables import Tables, integers
 _UNKNOWN: Final = f"(status < {min(Status):d} OR status > {max(Status):d})"
 
 
-class Recovery:
+class RecoveryStatements:
     """For the workers that take them back, or give them up."""
 
     def __init__(self, tables: Tables) -> None:

@@ -6,7 +6,7 @@ from outboxd.model import Status
 from outboxd.store.statements.tables import Tables, integers
 
 
-class Retention:
+class RetentionStatements:
     """For the worker that walks along the primary keys."""
 
     def __init__(self, tables: Tables) -> None:

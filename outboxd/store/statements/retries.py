@@ -7,7 +7,7 @@ from outboxd.store.rows import utf8
 from outboxd.store.statements.tables import SIGNATURE, Tables, integers, within
 
 
-class Retries:
+class RetryStatements:
     """For the workers that make them due, and new."""
 
     def __init__(self, tables: Tables) -> None:

@@ -11,7 +11,7 @@ def these(count: int) -> str:
     return f" AND event_id IN ({', '.join(['%s'] * count)})"
 
 
-class Settling:
+class SettlingStatements:
     """For `ports.Settler`."""
 
     def __init__(self, tables: Tables, *, keep_sent: bool) -> None:
