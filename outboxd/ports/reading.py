@@ -76,9 +76,9 @@ class EventReader(Protocol):
     async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> Found:
         """The first `limit` deliverable events of the lanes by (lane, id); large payloads and headers are left out."""
 
-    def watch(self, lanes: Sequence[int], interval: float, found: Callable[[], None]) -> None:
-        """Looks for new events every `interval` seconds, and calls `found` once there may be some; that ends it, as
-        another watch does."""
+    def watch(self, lanes: Sequence[int], interval: float, found: Callable[[], None], *, seconds: float) -> None:
+        """Looks for new events every `interval` for so many seconds, and calls `found` once there may be some; that
+        ends it, as another watch does."""
 
     async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[bytes | None, bytes | None]]:
         """The payloads and headers of these rows, by id; None for a payload that the database cannot send."""

@@ -82,11 +82,14 @@ class MySqlEventReader:
 
         return await self._session.run(work)
 
-    def watch(self, lanes: Sequence[int], interval: float, found: Callable[[], None]) -> None:
+    def watch(self, lanes: Sequence[int], interval: float, found: Callable[[], None], *, seconds: float) -> None:
         """By the thread that reads, while it has nothing else to do."""
         statement = self._statements.reading.any_new(lanes)
         self._session.watch(
-            interval, lambda connection: connection.exec_driver_sql(statement).first() is not None, found
+            interval,
+            lambda connection: connection.exec_driver_sql(statement).first() is not None,
+            found,
+            seconds=seconds,
         )
 
     def _read(self, connection: Connection, lanes: Sequence[int], limit: int, topics: TopicFilter) -> list[Event]:

@@ -34,7 +34,8 @@ class _Watch:
     found: Callable[[], None]
     loop: asyncio.AbstractEventLoop
     due: float
-    """By `time.monotonic`."""
+    ends: float
+    """Both by `time.monotonic`."""
 
 
 class Session:
@@ -87,11 +88,14 @@ class Session:
 
         return await self._submit(lambda: self._attempt(transact))
 
-    def watch(self, interval: float, look: Callable[[Connection], bool], found: Callable[[], None]) -> None:
-        """The thread runs `look` every `interval` seconds by itself, the first time after one; once it returns True, or
-        fails, `found` is called in the event loop, and that ends it, as does another watch. (To wake the event loop
-        for each look would double what a look costs.)"""
-        watch = _Watch(interval, look, found, asyncio.get_running_loop(), time.monotonic() + interval)
+    def watch(
+        self, interval: float, look: Callable[[Connection], bool], found: Callable[[], None], *, seconds: float
+    ) -> None:
+        """For so many seconds the thread runs `look` every `interval` by itself, the first time after one; once it
+        returns True, or fails, `found` is called in the event loop, and that ends it, as does another watch. (To wake
+        the event loop for each look would double what a look costs.)"""
+        now = time.monotonic()
+        watch = _Watch(interval, look, found, asyncio.get_running_loop(), now + interval, now + seconds)
 
         def begin() -> None:
             self._watch = watch
@@ -140,6 +144,9 @@ class Session:
                 return self._work.get(timeout=max(0.0, watch.due - time.monotonic()))
             except Empty:
                 began = time.monotonic()
+                if began > watch.ends:
+                    self._watch = None
+                    break
                 self._look(watch)
                 now = time.monotonic()
                 watch.due = now + max(watch.interval, LOOK_REST * (now - began))

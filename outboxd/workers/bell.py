@@ -12,7 +12,7 @@ from outboxd.workers.rounds import Rounds
 log = structlog.get_logger(__name__)
 
 IDLE: Final = 1.0
-"""Seconds between two looks while the bell is silent, and would ring."""
+"""Seconds between two looks while somebody else looks out: a bell that would ring, or the reader's thread."""
 
 ECHO: Final = 0.002
 ECHO_FACTOR: Final = 3

@@ -195,18 +195,27 @@ class SimulatedStore:
             return []
         return list(await self._run("read", "read", lambda: self._read(lanes, limit, topics)))
 
-    def watch(self, lanes: Sequence[int], interval: float, found: Callable[[], None]) -> None:
+    def watch(self, lanes: Sequence[int], interval: float, found: Callable[[], None], *, seconds: float) -> None:
         """A look is nothing that anybody else notices."""
         if self._watch is not None:
             self._watch.cancel()
+            self._watch = None
+        if seconds <= 0:
+            return
 
         def look() -> None:
             if self._db.read(lanes, 1, EVERY_TOPIC):
+                self._watch = None
                 found()
             else:
-                self.watch(lanes, interval, found)
+                self.watch(lanes, interval, found, seconds=seconds - interval)
 
         self._watch = asyncio.get_running_loop().call_later(interval, look)
+
+    @property
+    def watches(self) -> bool:
+        """Whether the next look is near."""
+        return self._watch is not None
 
     async def load_payloads(self, ids: Sequence[int]) -> dict[int, tuple[bytes | None, bytes | None]]:
         raise AssertionError("every payload is small")

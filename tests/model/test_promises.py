@@ -84,3 +84,13 @@ def test_a_ring_alone_ends_the_rest() -> None:
         world.live()
         story = "\n".join(world.story)
         assert ("arrives" in story.partition("-- nothing is broken")[0]) == in_time, story
+
+
+def test_nobody_watches_for_what_a_bell_will_tell() -> None:
+    """Where it hangs again, what stood in for it ends, also where nothing is written."""
+    go, tick = Step("go", how=3), Step("tick", how=3)
+    lost = [*[tick, go] * 2, Step("fall", how=1), *[tick, go] * 2]
+    for steps, watching in ((lost, ["d1"]), ([*lost, Step("hang"), *[tick, go] * 4], [])):
+        world = World(Scenario(hold=False, processes=1, aggregates=1, steps=steps, bell=True), probe=False)
+        world.live()
+        assert world.watching == watching, "\n".join(world.story)

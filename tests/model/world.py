@@ -442,6 +442,11 @@ class World:
                 raise Violation("circuits close", f"{process.name} is paused: {paused}")
 
     @property
+    def watching(self) -> list[str]:
+        """Who looks for events again and again, in the end."""
+        return [process.name for process in self._processes if process.store.watches]
+
+    @property
     def not_ready(self) -> dict[str, str]:
         """Why which daemon is not ready, in the end."""
         found = {}

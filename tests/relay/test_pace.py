@@ -88,7 +88,7 @@ class Slow(Outbox):
         await asyncio.sleep(2 * SLOW_READ)
         return await super().read(lanes, limit, topics)
 
-    def watch(self, *_: object) -> None:
+    def watch(self, *_: object, seconds: float) -> None:
         """Not here."""
 
 

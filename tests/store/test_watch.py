@@ -47,7 +47,7 @@ async def test_what_is_committed_is_found(outbox: Database) -> None:
     """Once, also where the same thread is given other work all the time; and a new watch finds it again."""
     async with store_of(outbox) as store:
         found = asyncio.Event()
-        store.reader.watch(LANES, EVERY, found.set)
+        store.reader.watch(LANES, EVERY, found.set, seconds=PATIENCE)
         for _ in range(10):
             await store.lookout.look(LANES)
             await asyncio.sleep(EVERY / 2)
@@ -57,7 +57,7 @@ async def test_what_is_committed_is_found(outbox: Database) -> None:
             await found.wait()
         assert len((await store.reader.read(LANES, 10)).events) == 1
         again = asyncio.Event()
-        store.reader.watch(LANES, EVERY, again.set)
+        store.reader.watch(LANES, EVERY, again.set, seconds=PATIENCE)
         async with asyncio.timeout(PATIENCE):
             await again.wait()
 
@@ -67,7 +67,7 @@ async def test_busy_thread_still_looks(outbox: Database) -> None:
     await asyncio.to_thread(commit, outbox)
     async with store_of(outbox) as store:
         found = asyncio.Event()
-        store.reader.watch(LANES, EVERY, found.set)
+        store.reader.watch(LANES, EVERY, found.set, seconds=PATIENCE)
         async with asyncio.timeout(PATIENCE):
             while not found.is_set():
                 await store.lookout.look(LANES)
@@ -79,12 +79,23 @@ async def test_whose_lanes_have_nothing_is_left_alone(outbox: Database) -> None:
     async with store_of(outbox) as store:
         (event,) = (await store.reader.read(LANES, 10)).events
         others, mine = asyncio.Event(), asyncio.Event()
-        store.reader.watch([lane for lane in LANES if lane != event.lane], EVERY, others.set)
+        store.reader.watch([lane for lane in LANES if lane != event.lane], EVERY, others.set, seconds=PATIENCE)
         await asyncio.sleep(5 * EVERY)
-        store.reader.watch([event.lane], EVERY, mine.set)
+        store.reader.watch([event.lane], EVERY, mine.set, seconds=PATIENCE)
         async with asyncio.timeout(PATIENCE):
             await mine.wait()
         assert not others.is_set()
+
+
+async def test_it_ends_when_nobody_asks_again(outbox: Database) -> None:
+    """What is committed behind that is for others to find."""
+    async with store_of(outbox) as store:
+        found = asyncio.Event()
+        store.reader.watch(LANES, EVERY, found.set, seconds=2 * EVERY)
+        await asyncio.sleep(5 * EVERY)
+        await asyncio.to_thread(commit, outbox)
+        await asyncio.sleep(5 * EVERY)
+        assert not found.is_set()
 
 
 async def test_a_lost_connection_is_told(outbox: Database) -> None:
@@ -92,7 +103,7 @@ async def test_a_lost_connection_is_told(outbox: Database) -> None:
     async with store_of(outbox) as store:
         await store.reader.read(LANES, 10)
         found = asyncio.Event()
-        store.reader.watch(LANES, EVERY, found.set)
+        store.reader.watch(LANES, EVERY, found.set, seconds=PATIENCE)
         with outbox.connect() as root, root.cursor() as cursor:
             mine = "SELECT id FROM information_schema.processlist WHERE db = %s AND id <> CONNECTION_ID()"
             cursor.execute(mine, (outbox.name,))
@@ -106,7 +117,7 @@ async def test_closing_ends_it(outbox: Database) -> None:
     """And the thread."""
     before = threading.active_count()
     async with store_of(outbox) as store:
-        store.reader.watch(LANES, EVERY, lambda: None)
+        store.reader.watch(LANES, EVERY, lambda: None, seconds=PATIENCE)
         await asyncio.sleep(2 * EVERY)
     for _ in range(100):
         if threading.active_count() <= before:

@@ -132,10 +132,10 @@ class BatchReader:
             await self.suspects.acquit(instance, {}, batch.exhausted - batch.lanes)
         return batch if batch.lanes else None
 
-    def watch(self, interval: float, found: Callable[[], None]) -> None:
+    def watch(self, interval: float, found: Callable[[], None], *, seconds: float) -> None:
         """Looks for new events in the lanes of this instance, free or not, until there may be some."""
         if lanes := self._.book.owned:
-            self._.reader.watch(lanes, interval, found)
+            self._.reader.watch(lanes, interval, found, seconds=seconds)
 
     async def _compared(self, lanes: Sequence[int], limit: int, topics: TopicFilter) -> Found:
         """The next events, with a hold book that is true of them.

@@ -10,7 +10,7 @@ import structlog
 from outboxd.errors import LeaseLostError, SinkUnavailableError
 from outboxd.ports import Report, TopicFilter
 from outboxd.telemetry.metrics import Metrics
-from outboxd.workers.bell import Bell
+from outboxd.workers.bell import IDLE, Bell
 from outboxd.workers.relay.batch import Batch
 from outboxd.workers.relay.pauses import Pauses
 from outboxd.workers.relay.reader import BatchReader, Reading
@@ -22,9 +22,6 @@ log = structlog.get_logger(__name__)
 
 FAILED_PAUSE: Final = 5.0
 """Seconds until the events of a batch that failed for a reason of ours are read again."""
-
-IDLE: Final = 1.0
-"""Seconds between two turns of a relay for which the reader's thread looks out."""
 
 PROBE_ROWS: Final = 100
 """How many rows a probe of a topic looks at for one that it can send: the first ones may be held, or bad."""
@@ -127,7 +124,7 @@ class Relay:
             return 0.0
         if self._limits.poll_interval >= IDLE or self._in_flight:
             return self._limits.poll_interval
-        self._reader.watch(self._limits.poll_interval, self.wake)
+        self._reader.watch(self._limits.poll_interval, self.wake, seconds=IDLE)
         return IDLE
 
     async def _start(self) -> Batch | None:
