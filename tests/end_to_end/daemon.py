@@ -16,14 +16,19 @@ import httpx
 PATIENCE = 30.0
 """Seconds after which something that should have happened counts as failed."""
 
+MOST_PAUSE = 0.03
+"""Seconds between two looks at what takes long: most of them ask the database, which the daemon needs, too."""
+
 
 def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
     """Polls until the condition is true, and returns its value; fails when patience ends."""
     end = time.monotonic() + patience
+    pause = 0.01
     while not (value := condition()):
         if time.monotonic() > end:
             raise AssertionError(f"not within {patience:.0f} s: {what}")
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(MOST_PAUSE, pause * 1.1)
     return value
 
 

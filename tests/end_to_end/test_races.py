@@ -64,7 +64,7 @@ def test_recovery_of_a_stuck_row_does_not_cross_the_read_of_those_behind_it(
     writers = [HalfProcessing(outbox, name, f"writer{n}") for n in range(2)]
     for writer in writers:
         writer.start()
-    until(lambda: count("status = 1") > 3000, "enough is recovered and delivered", 60)
+    until(lambda: count("status = 1") > 3000, "enough is recovered and delivered", 180)
     committed = Ledger()
     for writer in writers:
         committed.events |= writer.stop().events
