@@ -12,7 +12,7 @@ from outboxd.model import Event
 from outboxd.order import OrderPolicy
 from outboxd.ports import Found, Grant, Report, Standing, TopicFilter
 from outboxd.telemetry.metrics import Metrics
-from outboxd.workers.bell import Bell
+from outboxd.workers.bell import IDLE, Bell
 from outboxd.workers.lease import Lease
 from outboxd.workers.relay import Limits, Relay
 from outboxd.workers.relay.reader import Reading
@@ -39,7 +39,7 @@ class Outbox(Table):
         self._events += events
 
 
-def relay_of(outbox: Outbox, batch_size: int) -> Relay:
+def relay_of(outbox: Outbox, batch_size: int, poll_interval: float = 0.05) -> Relay:
     """Of an owner of the lanes 1 and 2, which polls."""
     lease, book, order = Lease(), LaneBook(), OrderPolicy()
     lease.extend("i", float("inf"))
@@ -48,7 +48,7 @@ def relay_of(outbox: Outbox, batch_size: int) -> Relay:
     reading = Reading(*parts, book, HoldBook(order), lease, RetryPolicy(3, Backoff()), order)
     metrics = cast(Metrics, NoMetrics())
     bell = Bell(cast(Any, None), metrics, "s")
-    return Relay(reading, Limits(batch_size, 10**6, 3, 10**6, 0.05), metrics, "s", bell)
+    return Relay(reading, Limits(batch_size, 10**6, 3, 10**6, poll_interval), metrics, "s", bell)
 
 
 async def test_a_batch_that_had_all_there_was_is_followed_at_a_distance() -> None:
@@ -157,4 +157,15 @@ async def test_looks_in_vain_do_not_put_off_what_a_landing_sets_free() -> None:
     relay._next_at = 0.0  # the pace
     await relay.run_once()
     assert [[e.id for e in batch.events] for batch in relay._in_flight.values()] == [[2]]
+    await relay.drain(10)
+
+
+async def test_a_lease_that_is_trusted_again_is_soon_made_use_of() -> None:
+    """Nobody wakes the relay for it, and with a doorbell somebody may poll once an hour."""
+    relay = relay_of(Outbox([event(1, lane=1)]), 1000, poll_interval=3600)
+    relay._.lease.extend("i", 0)
+    assert await relay.run_once() <= IDLE
+    relay._.lease.extend("i", float("inf"))
+    await relay.run_once()
+    assert relay.in_flight[0] == 1
     await relay.drain(10)

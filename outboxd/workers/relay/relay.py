@@ -86,7 +86,7 @@ class Relay:
     def _obstacle(self, now: float) -> float | None:
         """Seconds until what keeps a batch from being started is looked at again; None when nothing does."""
         if self._draining or not self._.lease.trusted:
-            return self._limits.poll_interval
+            return min(IDLE, self._limits.poll_interval)
         pause = self.pauses.wait(now)
         if pause > 0:
             return pause
