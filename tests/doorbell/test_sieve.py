@@ -19,7 +19,7 @@ HearUntil = Callable[[Heard], list[Heard]]
 @pytest.fixture
 def hear_until(outbox: Database) -> Iterator[HearUntil]:
     """`hear_until(last)`: what the log tells up to the first `last`, which a statement at the end sees to."""
-    stream = Stream(open_engine(outbox.url))
+    stream = Stream(open_engine(outbox.url), lambda: None)
     sieve = stream.open("bell", "outbox_events")
 
     def heard(last: Heard) -> list[Heard]:

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 AGAIN: Final = Backoff(base=0.2, max=15.0, jitter=0.3)
 
 PACE: Final = 0.003
-"""Seconds between two rings: what comes in between is one more behind them, so that batches do not become tiny."""
+"""Seconds between two rings: what comes in between is one more, so that batches do not become tiny."""
 
 UNCLEAR_PACE: Final = 0.05
 """The same for what may be somebody else's: such a bell must not cost more than polling."""
@@ -77,7 +77,7 @@ class BinlogDoorbell:
 
     def _listen(self, rope: "_Rope") -> None:
         """Rings until the stream ends, which raises."""
-        stream = Stream(self._engine)
+        stream = Stream(self._engine, rope.let_go)
         with self._lock:
             self._stream = stream
             if self._stopping.is_set():
@@ -98,7 +98,6 @@ class _Rope:
         self._bell = bell
         self._loop = loop
         self._pulled = False
-        self._swinging = False
         self._rung_at = 0.0
 
     def hung(self, row_format: str) -> None:
@@ -110,25 +109,16 @@ class _Rope:
         self._tell(self._bell.lost, reason)
 
     def pull(self, heard: Heard) -> None:
-        """Rings, unless that is about to happen."""
-        if heard is Heard.UNCLEAR and time.monotonic() - self._rung_at < UNCLEAR_PACE:
-            return
-        self._pulled = True
-        if not self._swinging:
-            self._swinging = True
-            self._tell(self._swing)
+        """It will ring when all that has come is looked at."""
+        self._pulled = self._pulled or heard is not Heard.UNCLEAR or time.monotonic() - self._rung_at >= UNCLEAR_PACE
 
-    def _swing(self) -> None:
-        self._pulled = False
-        self._rung_at = time.monotonic()
-        self._bell.ring()
-        self._loop.call_later(PACE, self._rest)
-
-    def _rest(self) -> None:
-        self._swinging = False
+    def let_go(self) -> None:
+        """Rings, if it was pulled; then the thread sleeps, so that a stream of commits wakes it once in a while, and
+        not for each of them."""
         if self._pulled:
-            self._swinging = True
-            self._swing()
+            self._pulled, self._rung_at = False, time.monotonic()
+            self._tell(self._bell.ring)
+            time.sleep(PACE)
 
     def _tell(self, call: Any, *values: str) -> None:
         with suppress(RuntimeError):  # the event loop is closed

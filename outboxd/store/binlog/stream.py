@@ -1,7 +1,9 @@
 """A replication stream from the present end of the binary log."""
 
+import io
 import secrets
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -11,6 +13,7 @@ from pymysqlreplication.event import RotateEvent
 from sqlalchemy import Engine
 
 from outboxd.store.binlog.sieve import LOST, Sieve
+from outboxd.store.engine import READ_BUFFER
 
 HEARTBEAT: Final = 5.0
 """Seconds of silence after which the server shows that it is there."""
@@ -28,9 +31,11 @@ class Stream:
     It remembers nothing of where another one ended: what was written in between costs a look, and no old log is needed.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        """`engine`, of PyMySQL and with `SILENCE` as its read time-out, knows how to log in."""
+    def __init__(self, engine: Engine, caught_up: Callable[[], None]) -> None:
+        """`engine`, of PyMySQL and with `SILENCE` as its read time-out, knows how to log in. `caught_up` is called by
+        the reading thread each time it has looked at all that it had received, before it receives more."""
         self._engine = engine
+        self._caught_up = caught_up
         self._connections: list[Any] = []
         self._closed = False
         self.row_format = ""
@@ -62,6 +67,8 @@ class Stream:
         borrowed = self._engine.raw_connection()
         connection: Any = borrowed.driver_connection
         borrowed.detach()
+        received = _Received(connection._sock.makefile("rb", 0), self._caught_up)
+        connection._rfile = io.BufferedReader(received, READ_BUFFER)
         connection.cursorclass = arguments.get("cursorclass", connection.cursorclass)
         self._connections.append(connection)
         if self._closed:
@@ -81,6 +88,28 @@ class Stream:
         for connection in self._connections:
             with suppress(Error):  # it is closed already
                 connection.close()
+
+
+class _Received(io.RawIOBase):
+    """A socket's file, and what to do before more is received."""
+
+    def __init__(self, raw: io.RawIOBase, before: Callable[[], None]) -> None:
+        self._raw = raw
+        self._before = before
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """As the socket's file does."""
+        self._before()
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Closes the socket's file, too."""
+        self._raw.close()
+        super().close()
 
 
 def _row_format(connection: Any) -> str:
