@@ -9,8 +9,8 @@ class Bell(Protocol):
     def hung(self, row_format: str) -> None:
         """It rings from now on; `row_format`, if it is not ROW, is what keeps it from telling writes apart."""
 
-    def ring(self) -> None:
-        """Events may have been written. They can be read now, or in a moment."""
+    def ring(self, *, certain: bool = True) -> None:
+        """Events were written; or may have been, where that is not certain. They can be read now, or in a moment."""
 
     def lost(self, reason: str) -> None:
         """It does not ring, until it is hung again. Called for each attempt that fails."""

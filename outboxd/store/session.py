@@ -104,7 +104,7 @@ class Session:
 
     async def close(self) -> None:
         """Closes the connection, when the statement under way has ended."""
-        await self._submit(self._drop)
+        await self._submit(self._end)
         self._work.put(None)
 
     # --- between the event loop and the thread
@@ -187,6 +187,10 @@ class Session:
         if self._connection is None:
             self._connection, self.opened_at = self._engine.connect(), time.monotonic()
         return self._connection
+
+    def _end(self) -> None:
+        self._watch = None  # or its next look would open another
+        self._drop()
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

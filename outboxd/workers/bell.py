@@ -51,7 +51,7 @@ class Bell:
 
     async def nothing_new(self) -> bool:
         """Whether there is nothing to read: the bell is silent, nobody has stirred, and a look has found nothing."""
-        stirred, self._stirred = self._stirred, False
+        stirred, self._stirred, self._unheard = self._stirred, False, False
         if stirred or not self.trusted or self._since() < IDLE:
             return False
         # What is in flight is new, too: whether this is more than that, only a read can tell.
@@ -101,10 +101,14 @@ class Bell:
             )
         self._heard()
 
-    def ring(self) -> None:
-        """Events were written."""
+    def ring(self, *, certain: bool = True) -> None:
+        """Events were written; or perhaps they were, which does not show that it hears of those that are."""
         self._metrics.doorbell_rang()
-        self._heard()
+        if certain:
+            self._heard()
+        else:
+            self._rang_at = asyncio.get_running_loop().time()
+            self.stir()
 
     def lost(self, reason: str) -> None:
         """It rings no more, until it is hung again."""

@@ -90,7 +90,7 @@ class LeaseKeeper:
         self._first_batch = first_batch
         self._instance_name = instance_name
         self.lanes_changed: Callable[[], None] = lambda: None
-        """Called when lanes came or went."""
+        """Called when lanes came or went, and when those that there are may be used again."""
         self.report: Callable[[], str] = lambda: "{}"
         """What this instance says of itself, as a JSON object; operators see it."""
         self._member = False
@@ -155,10 +155,12 @@ class LeaseKeeper:
         except LeaseLostError as error:
             self._drop(str(error))
             return
-        if not self._lease.trusted:
+        resumed = not self._lease.trusted
+        self._lease.extend(instance, asked + self._ttl - self._margin)
+        if resumed:
             # The database still held it, but here it had run out: what was dropped meanwhile stays dropped.
             self._log.warning("lease.resumed", instance=instance)
-        self._lease.extend(instance, asked + self._ttl - self._margin)
+            self.lanes_changed()
 
     def _drop(self, reason: str) -> None:
         self._log.warning("lease.lost", instance=self._lease.instance, reason=reason)

@@ -126,9 +126,11 @@ class Loop:
             self._log.error("worker.failed", failures=self._failures, exc_info=error)
 
     async def _rest(self, seconds: float) -> None:
-        """Until the time has passed or somebody wakes it; always lets the others run."""
-        await asyncio.sleep(0)
-        if seconds > 0:
+        """Until the time has passed or somebody wakes it; always lets the others run. Behind a failure nobody does at
+        first: a bell rings for every commit, and each turn may be one more connection to a server that is full."""
+        deaf = min(seconds, self._backoff.base) if self._failures else 0.0
+        await asyncio.sleep(deaf)
+        if (seconds := seconds - deaf) > 0:
             # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the wake.
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):

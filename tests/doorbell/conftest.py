@@ -72,7 +72,7 @@ class HeardBell:
     def hung(self, row_format: str) -> None:
         self.said.append(f"hung {row_format}")
 
-    def ring(self) -> None:
+    def ring(self, *, certain: bool = True) -> None:
         self.rings += 1
 
     def lost(self, reason: str) -> None:

@@ -16,10 +16,12 @@ class Counting:
 
     def __init__(self) -> None:
         self.rings = 0
+        self.certain: list[bool] = []
 
-    def ring(self) -> None:
+    def ring(self, *, certain: bool) -> None:
         """Counts."""
         self.rings += 1
+        self.certain.append(certain)
 
 
 async def rings_of(*pulls: list[Heard]) -> int:
@@ -51,6 +53,17 @@ async def test_what_may_be_somebody_elses_rings_more_seldom() -> None:
     """But not an insert beside it."""
     assert await rings_of([Heard.UNCLEAR], [Heard.UNCLEAR], [Heard.UNCLEAR]) == 1
     assert await rings_of([Heard.UNCLEAR], [Heard.UNCLEAR, Heard.INSERT, Heard.UNCLEAR]) == 2
+
+
+async def test_a_ring_says_whether_it_is_certain() -> None:
+    bell = Counting()
+    rope = doorbell._Rope(cast(Bell, bell), asyncio.get_running_loop())
+    for heard in ([Heard.UNCLEAR], [Heard.UNCLEAR, Heard.INSERT], [Heard.INSERT, Heard.UNCLEAR]):
+        for one in heard:
+            rope.pull(one)
+        rope.let_go()
+    await asyncio.sleep(0)
+    assert bell.certain == [False, True, True]
 
 
 async def test_behind_a_ring_the_thread_sleeps_and_else_it_does_not() -> None:

@@ -58,7 +58,7 @@ class SimulatedDoorbell:
         if self._listens and not self.rings:
             self._rings.append(Ring(self._owner, self.ring))
 
-    def ring(self) -> None:
+    def ring(self, *, certain: bool = True) -> None:
         """Now, whether there is a reason or not."""
         if self._bell is not None:
             self._loop.call_soon(self._bell.ring)

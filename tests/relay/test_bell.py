@@ -21,7 +21,7 @@ class NoMetrics:
     """Nobody looks."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *values: None
+        return lambda *values, **named: None
 
 
 class OneLookout:
@@ -152,3 +152,36 @@ async def test_rounds_are_at_the_same_moments_for_all() -> None:
     """Who looks every second and who looks every five meet."""
     now = asyncio.get_running_loop().time()
     assert {round((now + Rounds.rest(interval)) % 1.0, 2) % 1.0 for interval in (1.0, 5.0)} == {0.0}
+
+
+async def test_a_find_that_another_cause_explains_is_no_miss(clock: Callable[[float], None]) -> None:
+    """A look saw that there is more, a batch was cut, and the rest was found when it landed."""
+    lookout = OneLookout(new=True)
+    lookout.answer.set()
+    bell = Bell(Rounds(lookout, book_of(1)), cast(Metrics, NoMetrics()), "test")
+    bell.hung("ROW")
+    await bell.nothing_new()
+    for _ in range(DEAF):
+        clock(2 * IDLE)
+        assert not await bell.nothing_new()
+        bell.stir()
+        assert not await bell.nothing_new()
+        bell.pause(POLL, found=True)
+    assert bell.trusted
+
+
+async def test_what_may_be_somebody_elses_does_not_prove_that_it_hears(clock: Callable[[float], None]) -> None:
+    """Somebody alters tables all the time; our inserts are kept out of the log."""
+    lookout = OneLookout(new=True)
+    lookout.answer.set()
+    bell = Bell(Rounds(lookout, book_of(1)), cast(Metrics, NoMetrics()), "test")
+    bell.hung("ROW")
+    await bell.nothing_new()
+    for _ in range(DEAF):
+        bell.ring(certain=False)
+        await bell.nothing_new()
+        bell.pause(POLL, found=False)
+        clock(2 * IDLE)
+        assert not await bell.nothing_new()
+        bell.pause(POLL, found=True)
+    assert not bell.trusted

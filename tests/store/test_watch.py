@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 from outboxd.model import TableNames
 from outboxd.order import OrderPolicy
@@ -114,11 +115,12 @@ async def test_a_lost_connection_is_told(outbox: Database) -> None:
 
 
 async def test_closing_ends_it(outbox: Database) -> None:
-    """And the thread."""
+    """And the thread; no later look opens another connection."""
     before = threading.active_count()
     async with store_of(outbox) as store:
         store.reader.watch(LANES, EVERY, lambda: None, seconds=PATIENCE)
         await asyncio.sleep(2 * EVERY)
+    assert cast(Any, store.reader)._session._watch is None
     for _ in range(100):
         if threading.active_count() <= before:
             return

@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -97,7 +98,7 @@ class _Rope:
     def __init__(self, bell: Bell, loop: asyncio.AbstractEventLoop) -> None:
         self._bell = bell
         self._loop = loop
-        self._pulled = False
+        self._pulled = self._certain = False
         self._rung_at = 0.0
 
     def hung(self, row_format: str) -> None:
@@ -110,14 +111,16 @@ class _Rope:
 
     def pull(self, heard: Heard) -> None:
         """It will ring when all that has come is looked at."""
-        self._pulled = self._pulled or heard is not Heard.UNCLEAR or time.monotonic() - self._rung_at >= UNCLEAR_PACE
+        self._certain = self._certain or heard is Heard.INSERT
+        self._pulled = self._certain or self._pulled or time.monotonic() - self._rung_at >= UNCLEAR_PACE
 
     def let_go(self) -> None:
         """Rings, if it was pulled; then the thread sleeps, so that a stream of commits wakes it once in a while, and
         not for each of them."""
         if self._pulled:
-            self._pulled, self._rung_at = False, time.monotonic()
-            self._tell(self._bell.ring)
+            self._rung_at = time.monotonic()
+            self._tell(partial(self._bell.ring, certain=self._certain))
+            self._pulled = self._certain = False
             time.sleep(PACE)
 
     def _tell(self, call: Any, *values: str) -> None:
