@@ -73,6 +73,10 @@ CARRIERS: Final = (
 )
 """The connections that the events pass, and their statements. Others look after the lease, the gauges and so on, by the
 clock: the longer a drain takes, the more."""
+ALL: Final = (
+    "SELECT SUM(count_star) FROM performance_schema.events_statements_summary_by_user_by_event_name WHERE user = %s"
+)
+"""The statements of all connections, also of those that have ended, counted as those of the carriers are."""
 ROWS: Final = (
     "SELECT SUM(variable_value) FROM performance_schema.status_by_thread "
     "WHERE thread_id IN %s AND variable_name LIKE 'Handler\\_read\\_%%'"
@@ -103,6 +107,8 @@ class Tally(NamedTuple):
     requests: int = 0
     blocks: int = 0
     bytes: int = 0
+    others: int = 0
+    """Statements of the daemon's other connections."""
 
     def __sub__(self, other: Self) -> "Tally":
         return Tally(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
@@ -153,13 +159,14 @@ class Laboratory:
         return sum(json.loads(self._result.read_text())["calls"].values())
 
     def idle_statements(self, seconds: float, settings: Mapping[str, str]) -> float:
-        """Statements per second of a daemon that has nothing to do."""
+        """Statements per second of a daemon that has nothing to do. With a doorbell: once that rings."""
+        rings = "doorbell.kind" in settings
         port = free_port()
         with self._database() as name:
             start = self._statements()
             with Process(self._command(name, {**settings, "http.port": str(port)}, []), self._log) as process:
                 _until(lambda: self._statements() - start >= STARTED, process)
-                _until(lambda: settings != DOORBELL or _metric(port, "outbox_doorbell_connected") == 1, process)
+                _until(lambda: not rings or _metric(port, "outbox_doorbell_connected") == 1, process)
                 began, before = time.monotonic(), self._statements()
                 time.sleep(seconds)
                 took, statements = time.monotonic() - began, self._statements() - before
@@ -169,19 +176,21 @@ class Laboratory:
     def _drain(self, scenario: Scenario, launcher: Sequence[str]) -> tuple[Tally, dict[str, int]]:
         port = free_port()
         with self._backlog(scenario) as (name, connection):
-            before = self._written()
+            before, said = self._written(), self._said()
             settings = {**scenario.settings, "http.port": str(port)}
             with Process(self._command(name, settings, launcher), self._log) as process:
                 _until(lambda: not _unsettled(connection), process)
                 # Asked only now: each answer is work for the process that is counted.
                 _until(lambda: _metric(port, "outbox_events_processed_total") >= scenario.events, process)
                 statements, rows = self._carried(scenario.events)
+                others = self._said() - said - statements
                 batches = _metric(port, "outbox_processing_duration_seconds_count")
                 process.stop()
             binlog, redo = (now - then for now, then in zip(self._written(), before, strict=True))
         inside = json.loads(self._result.read_text()) if launcher else {"calls": {}}
         calls = inside.pop("calls")
-        return Tally(statements, rows, binlog, redo, int(batches), sum(calls.values()), **inside), calls
+        tally = Tally(statements, rows, binlog, redo, int(batches), sum(calls.values()), others=others, **inside)
+        return tally, calls
 
     @contextmanager
     def _backlog(self, scenario: Scenario) -> Iterator[tuple[str, Any]]:
@@ -221,6 +230,10 @@ class Laboratory:
         if not carriers:
             raise RuntimeError(f"{self.server.name}: no connection of the daemon has read or settled {events} events")
         return int(sum(carriers.values())), int(self.server.query(ROWS, tuple(carriers))[0][0])
+
+    def _said(self) -> int:
+        """Statements on all of the daemon's connections."""
+        return int(self.server.query(ALL, USER)[0][0] or 0)
 
     def _written(self) -> tuple[int, int]:
         """Bytes of the binary log and of the redo log."""

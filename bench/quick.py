@@ -30,8 +30,8 @@ FEW, MANY, MORE = 100, 2_000, 12_000
 ONE_AGGREGATE: Final = 6_000
 OLD_ROWS: Final = 100_000
 IDLE: Final = 3.0
-IDLE_DOORBELL: Final = 9.0
-"""Seconds; the more, the less is asked for."""
+IDLE_DOORBELL: Final = 15.0
+"""Seconds; the more, the less is asked for. The gauges are read every 5."""
 
 PACKAGES: Final = 6
 """Of so many packages the calls are told."""
@@ -58,6 +58,7 @@ def batch_counts(place: str, events: int, used: Tally) -> list[Count]:
     """What `events` need, batch by batch."""
     return [
         Count("round trips per batch", place, used.statements / used.batches),
+        Count("statements beside the batches, per batch", place, used.others / used.batches),
         Count("statements per 1,000 events", place, used.statements / events * 1000),
         Count("batches per 1,000 events", place, used.batches / events * 1000),
         Count("rows looked at per event", place, used.rows / events),
