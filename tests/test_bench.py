@@ -193,10 +193,25 @@ def test_the_search_ends_when_nothing_holds_and_when_its_steps_are_used_up() -> 
     [
         (Step(1000, 990, 0.02, 0.03), True, True),
         (Step(1000, 900, 0.02, 0.03), False, True),
+        (Step(1000, 950, 0.02, 0.1), True, True),
+        (Step(1000, 990, 0.3, 0.44), True, True),
+        (Step(1000, 990, 0.02, 0.11), False, False),
+        (Step(1000, 990, 0.1, 0.45), False, False),
         (Step(1000, 990, 0.05, 0.8), False, False),
         (Step(1000, 990, 2.0, 3.0), False, False),
+        (Step(1000, 990, 1.0, 1.0), False, False),
     ],
-    ids=["flat", "the writers are too slow", "it piles up", "it was old from the beginning"],
+    ids=[
+        "flat",
+        "the writers are too slow",
+        "as old as two polls",
+        "a little older than it was",
+        "older than two polls, and than it was",
+        "it piles up slowly",
+        "it piles up",
+        "it was old from the beginning",
+        "flat, and too old",
+    ],
 )
 def test_when_a_rate_holds(step: Step, holds: bool, kept_up: bool) -> None:
     assert (step.holds, step.kept_up) == (holds, kept_up)

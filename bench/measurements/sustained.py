@@ -17,18 +17,22 @@ from bench.topic import Message, compare, create_topic, read_topic
 from bench.writer import Ledger, Writer, steady
 
 SECONDS: Final = 6.0
-"""Of each step."""
+"""Of each step, at any scale: in less, what piles up slowly does not show."""
 START: Final = 4000
 """Events per second of the first step."""
 STEPS: Final = 7
-STEPS_BESIDE: Final = 4
+STEPS_BESIDE: Final = 6
 """Of the others, which begin at what outboxd has kept up with."""
 PRECISION: Final = 0.1
 """The search ends when the rates that held and broke are as near to each other as this."""
 KEPT_RATE: Final = 0.95
 """Share of the rate that the writers have to reach; else they, or the database, are the limit."""
-FLAT: Final = 0.5
-"""Seconds of the oldest age, late in the step, up to which it counts as flat."""
+FLAT: Final = 0.1
+"""Seconds of the oldest age, late in the step, up to which it counts as flat: two polls."""
+GROWTH: Final = 1.5
+"""Late in the step the oldest age may be so many times what it was early, if that is more."""
+OLDEST: Final = 1.0
+"""Seconds of the oldest age that are too many, however flat."""
 INTERVAL: Final = 0.2
 """Seconds between two looks at the oldest age."""
 
@@ -47,7 +51,7 @@ class Step:
     @property
     def kept_up(self) -> bool:
         """Whether nothing piled up."""
-        return self.late_age <= max(FLAT, 2 * self.early_age) and self.late_age < 2 * FLAT
+        return self.late_age <= max(FLAT, GROWTH * self.early_age) and self.late_age < OLDEST
 
     @property
     def holds(self) -> bool:
@@ -160,7 +164,7 @@ def limit_of(program: str, rate: int, steps: Sequence[Step]) -> str:
 def _step(scene: Scene, stage: Stage, process: Process, rate: int) -> tuple[Step, list[str]]:
     topic = create_topic(scene.kafka)
     low = newest_id(stage.connection)
-    load = steady(rate, scene.seconds(SECONDS, least=2.0), seed=next(_seeds))
+    load = steady(rate, scene.seconds(SECONDS, least=SECONDS), seed=next(_seeds))
     with Writer(scene.server.url(stage.database), topic, load, scene.folder / f"{topic}.json") as writer:
         writer.start()
         ledger = writer.finish()
