@@ -43,13 +43,21 @@ class WrittenEvent(NamedTuple):
 
 @lru_cache(maxsize=2)
 def make_events(number: int, aggregates: int, seed: int = 1, payload: int = PAYLOAD) -> Sequence[WrittenEvent]:
-    """`number` events of `aggregates` aggregates in random turn, with payloads of about `payload` bytes."""
+    """`number` events of `aggregates` aggregates in random turn, with payloads of about `payload` bytes.
+
+    With at least as many events as aggregates, all of them occur, as often as each other; with fewer, some twice.
+    """
     chance = random.Random(seed)
-    return [_make_event(chance, aggregates, serial, payload) for serial in range(number)]
+    if number < aggregates:
+        dealt = [chance.randrange(aggregates) for _ in range(number)]
+    else:
+        dealt = [serial % aggregates for serial in range(number)]
+        chance.shuffle(dealt)
+    return [_make_event(chance, aggregate, serial, payload) for serial, aggregate in enumerate(dealt)]
 
 
-def _make_event(chance: random.Random, aggregates: int, serial: int, size: int) -> WrittenEvent:
-    order = f"order-{chance.randrange(aggregates):06d}"
+def _make_event(chance: random.Random, aggregate: int, serial: int, size: int) -> WrittenEvent:
+    order = f"order-{aggregate:06d}"
     payload = {
         "order": order,
         "serial": serial,

@@ -1,7 +1,7 @@
 """The peer that a user would pick: Debezium's outbox event router. `debezium.md` tells how it is measured."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench.backlog import PAYLOAD, fill, make_events, migrated_database
+from bench.backlog import PAYLOAD, WrittenEvent, fill, make_events, migrated_database
 from bench.debezium_worker import Worker
 from bench.drain import PATIENCE, WATCH_INTERVAL, Drain
 from bench.program import Process, Usage
@@ -26,14 +26,17 @@ REST: Final = 1.5
 RUN_UP: Final = 0.2
 """Share of a backlog that goes ahead of it and is not measured: a task that was resumed is slow for some tenths of a
 second."""
+LEAST_RUN_UP: Final = 20_000
+"""Events, however small the backlog is. Fewer in a trial."""
 
 _serial = count(100)  # also seeds: apart from those of the measured events
 
 
 class Killed(NamedTuple):
-    """What was delivered before the kill, and what the topic held in the end."""
+    """What was delivered before the kill, how long the rest took from then on, and what the topic held in the end."""
 
     delivered_before: int
+    takeover_seconds: float
     delivery: Delivery
 
 
@@ -123,6 +126,11 @@ class Debezium:
             worker.hold()
             yield WorkerStage(self, worker, database, connection)
 
+    def run_up(self, events: int, /) -> Sequence[WrittenEvent]:
+        """See `Contender`."""
+        least = min(LEAST_RUN_UP, self.scene.events(2 * LEAST_RUN_UP))
+        return make_events(max(least, round(RUN_UP * events)), 1000, next(_serial))
+
     def _start(self, database: str) -> Worker:
         """Starts where it was when it last ended, or at what is written from now on."""
         scene = self.scene
@@ -149,11 +157,11 @@ class Debezium:
         """See `Contender`. From the first to the last message behind the run-up, by the broker's time.
 
         `first_delivery_seconds`: from the resumption. `usage`: the backlog's share of the CPU from before it was
-        written to the last message, less what it uses at rest and to begin: compare it with Usage(0, 0). The most
-        memory is that of its whole life.
+        written to the last message, less what it uses at rest and to begin: compare it with Usage(0, 0). (That share
+        is right where the backlog's events are as small as the run-up's.) The most memory is that of its whole life.
         """
         kafka = self.scene.kafka
-        run_up = make_events(round(RUN_UP * events), aggregates, next(_serial), payload)
+        run_up = self.run_up(events)
         written = make_events(events, aggregates, payload=payload)
         everything = [*run_up, *written]
         topic = create_topic(kafka)
@@ -195,8 +203,8 @@ class Debezium:
         (message,) = read_topic(scene.kafka, topic)
         return message.appended_ms / 1000 - worker.started_at
 
-    def kill(self, events: int, aggregates: int) -> Killed:
-        """kill -9 when half of a backlog is delivered; the next start delivers the rest."""
+    def kill(self, events: int, aggregates: int, killed_at: float) -> Killed:
+        """kill -9 when this share of a backlog is delivered; the next start delivers the rest."""
         scene = self.scene
         written = make_events(events, aggregates)
         topic, last = create_topic(scene.kafka), create_topic(scene.kafka)
@@ -204,14 +212,18 @@ class Debezium:
             self._run_once(database, connection)
             fill(connection, written, topic)
             with self._start(database) as worker:
-                self._await(worker, topic, events // 2)
+                self._await(worker, topic, round(killed_at * events))
                 worker.kill()
+            began = time.monotonic()
             delivered_before = count_messages(scene.kafka, topic)
+            if delivered_before >= events:
+                raise RuntimeError(f"{self.name} had delivered everything before it was killed")
             fill(connection, make_events(1, 1, seed=next(_serial)), last)
             with self._start(database) as worker:
-                self._await(worker, last, 1)
+                self._await(worker, last, 1)  # it reads in order: the rest is delivered
+                takeover_seconds = time.monotonic() - began
                 worker.stop()  # it sends what it has taken before it ends
-        return Killed(delivered_before, compare(read_topic(scene.kafka, topic), written))
+        return Killed(delivered_before, takeover_seconds, compare(read_topic(scene.kafka, topic), written))
 
     def _run_once(self, database: str, connection: Any) -> None:
         """It has a place in the log to go on from: a first start passes over what waits."""

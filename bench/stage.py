@@ -1,13 +1,13 @@
 """Who is measured, and where: one interface for outboxd, its limit and its peers, so that all get the same turns."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
-from bench.backlog import PAYLOAD, migrated_database
+from bench.backlog import PAYLOAD, WrittenEvent, migrated_database
 from bench.drain import Drain, measure_drain, measure_start
 from bench.program import Process, Program, Usage
 from bench.scene import Scene
@@ -41,6 +41,9 @@ class Contender(Protocol):
     def stage(self) -> AbstractContextManager[Stage]:
         """Where it has a turn. Not two at once."""
 
+    def run_up(self, events: int, /) -> Sequence[WrittenEvent]:
+        """Small events that go ahead of so many and are not measured: until it is as fast as it will be."""
+
     def drain(self, *, events: int, aggregates: int, payload: int = PAYLOAD) -> Drain:
         """It drains a backlog, on a stage of its own. Raises RuntimeError when it fails."""
 
@@ -63,6 +66,10 @@ class Fresh:
         server = self.scene.server
         with migrated_database(server) as database, server.connect(database) as connection:
             yield FreshStage(self.scene, self.program, database, connection)
+
+    def run_up(self, _events: int, /) -> Sequence[WrittenEvent]:
+        """See `Contender`. It is as fast at once as it will be."""
+        return ()
 
     def drain(self, *, events: int, aggregates: int, payload: int = PAYLOAD) -> Drain:
         """See `Contender`. The first of a program warms the servers up, and does not count."""

@@ -2,7 +2,9 @@
 
 import io
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ from rich.console import Console
 
 from bench.__main__ import make
 from bench.backlog import PAYLOAD, make_events
+from bench.debezium import Debezium
 from bench.document import DOCUMENT, KEPT, MISSING, PLACE, fill_in, parts_of
 from bench.drain import Drain
 from bench.latency import Latency, summarise
 from bench.measurements import (
+    aggregates,
     contest,
     crash,
     doorbell,
@@ -36,6 +40,7 @@ from bench.result import Result
 from bench.sampling import Samples
 from bench.scene import Scene
 from bench.servers import start_mariadb
+from bench.stage import Fresh
 from bench.tables import show, targets
 from bench.targets import TUNED, verdicts
 from bench.topic import Delivery, Message, compare
@@ -157,6 +162,44 @@ def test_what_went_wrong_on_the_way_is_counted() -> None:
     assert compare([*right, right[5]], written).duplicates == 1
     assert compare([right[1], right[0], *right[2:]], written).out_of_order == 1
     assert compare([*right, Message("stranger", "key", 0)], written).foreign == 1
+
+
+@pytest.mark.parametrize(("number", "wanted"), [(10, 1), (250, 100), (5000, 2500)])
+def test_all_aggregates_occur(number: int, wanted: int) -> None:
+    """As often as each other, and in random turn."""
+    events = make_events(number, wanted, seed=7)
+    times = Counter(event.aggregate_id for event in events)
+    assert len(times) == wanted
+    assert max(times.values()) - min(times.values()) <= 1
+    if wanted > 1:
+        assert list(times) != sorted(times)
+
+
+def test_as_many_aggregates_as_there_are_events_for() -> None:
+    """And the variant is called by what it is."""
+    assert aggregates.numbers(200_000) == (1, 100, 100_000)
+    assert aggregates.numbers(60_000) == (1, 100, 30_000)
+    assert [aggregates.variant(number) for number in (1, 30_000)] == [aggregates.ONE, "30,000 aggregates"]
+    figures = Contest([drained("outboxd", rate, variant=aggregates.variant(n)) for n, rate in ((1, 10), (30_000, 8))])
+    assert aggregates.most(figures) == "30,000 aggregates"
+    judged = {one.target: one for one in verdicts(result_of({"aggregates": figures}))}
+    found = judged["rate with 100,000 aggregates"]
+    assert (found.measured, found.reached) == ("0.80 (30,000 aggregates)", False)
+
+
+@pytest.mark.parametrize(("scale", "events", "ahead"), [(1.0, 200_000, 40_000), (0.5, 1000, 20_000), (0.01, 1000, 400)])
+def test_debezium_has_a_run_up_however_small_the_backlog_is(
+    tmp_path: Path, scale: float, events: int, ahead: int
+) -> None:
+    """Of small events, and other ones each time; outboxd needs none."""
+    scene = Scene(None, None, tmp_path, scale=scale)  # type: ignore[arg-type]
+    with ExitStack() as kept:
+        peer = Debezium(scene, kept, tuned=True)
+        first, second = peer.run_up(events), peer.run_up(events)
+    assert len(first) == ahead
+    assert len(first[0].payload) < 2 * PAYLOAD
+    assert not {event.event_id for event in first} & {event.event_id for event in second}
+    assert not Fresh(scene, scene.bare_loop).run_up(events)
 
 
 @pytest.mark.parametrize("size", [250, 1000, 10_000, 100_000])

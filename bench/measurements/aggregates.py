@@ -1,5 +1,6 @@
 """A backlog of one aggregate, of some, and of very many."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -9,9 +10,11 @@ from bench.measurements.contest import Contest
 from bench.measurements.measurement import Measurement
 from bench.scene import Scene
 
-EVENTS: Final = 30_000
-NUMBERS: Final = {"1 aggregate": 1, "100 aggregates": 100, "100,000 aggregates": 100_000}
-ONE, MANY = "1 aggregate", "100,000 aggregates"
+EVENTS: Final = 200_000
+"""Of each backlog, so that each of MOST aggregates has some."""
+FEW: Final = (1, 100)
+MOST: Final = 100_000
+ONE: Final = "1 aggregate"
 
 
 def measure(scene: Scene) -> Contest:
@@ -19,11 +22,26 @@ def measure(scene: Scene) -> Contest:
     events = scene.events(EVENTS)
     with contenders(scene) as found:
         turns = {
-            (variant, one.name): partial(one.drain, events=events, aggregates=number)
-            for variant, number in NUMBERS.items()
+            (variant(number), one.name): partial(one.drain, events=events, aggregates=number)
+            for number in numbers(events)
             for one in found
         }
         return contest.hold(scene, turns, scene.fewer_rounds)
+
+
+def numbers(events: int) -> Sequence[int]:
+    """Of aggregates. In a trial there are as many as two events of each allow, at most."""
+    return *FEW, min(MOST, events // 2)
+
+
+def variant(number: int) -> str:
+    """As the table calls it."""
+    return f"{number:,} aggregate{'s' if number > 1 else ''}"
+
+
+def most(figures: Contest) -> str:
+    """The variant with the most aggregates."""
+    return max((one.variant for one in figures.drained), key=lambda name: int(name.split()[0].replace(",", "")))
 
 
 MEASUREMENT: Final = Measurement(

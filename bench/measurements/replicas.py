@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
 
-from bench.backlog import fill_at_once, make_events
+from bench.backlog import WrittenEvent, fill, fill_at_once, make_events
 from bench.contenders import contenders
 from bench.drain import Drain, last_settled_at, newest_id, wait_until_drained
 from bench.measurements import contest
@@ -14,7 +14,7 @@ from bench.measurements.contest import Contest
 from bench.measurements.measurement import Measurement
 from bench.program import Outboxd, Process, Usage
 from bench.scene import Scene
-from bench.stage import Contender
+from bench.stage import Contender, Stage
 from bench.topic import compare, create_topic, read_topic
 
 EVENTS: Final = 60_000
@@ -51,6 +51,8 @@ def drain(scene: Scene, contender: Contender, number: int) -> Drain:
         processes = [stack.enter_context(stage.ready()) for _ in range(number)]
         if number > 1:
             _wait_until_shared(stage.connection, processes)
+        if ahead := contender.run_up(len(written)):
+            _deliver(scene, stage, processes[0], ahead)
         low = newest_id(stage.connection)
         before = [process.cpu_seconds for process in processes]
         fill_at_once(stage.connection, written, topic)
@@ -72,6 +74,14 @@ def drain(scene: Scene, contender: Contender, number: int) -> Drain:
         usage=Usage(cpu + start, peak_rss),
         delivery=compare(messages, written),
     )
+
+
+def _deliver(scene: Scene, stage: Stage, process: Process, events: Sequence[WrittenEvent]) -> None:
+    topic = create_topic(scene.kafka)
+    low = newest_id(stage.connection)
+    fill(stage.connection, events, topic)
+    wait_until_drained(process, stage.connection, scene.kafka, topic, len(events), low)
+    scene.kafka.delete_topic(topic)
 
 
 def _wait_until_shared(connection: Any, processes: Sequence[Process]) -> None:
