@@ -20,6 +20,8 @@ TIMEOUT: Final = 60.0
 """Seconds for a program's start, and for its end."""
 
 WATCH_INTERVAL: Final = 0.02
+LANES: Final = "lease.lanes"
+"""What the daemon logs when it may deliver."""
 
 
 class Usage(NamedTuple):
@@ -199,6 +201,8 @@ class Outboxd:
         """See `Program`."""
         port = free_port()
         process = self._start(database_url, kafka, log, port)
+        # The log costs it nothing, and a drain is not asked for its health either: one question, at the end.
+        process.until(lambda: LANES in log.read_text(), "has lanes")
         process.until(lambda: _is_ready(port), "ready")
         return process
 

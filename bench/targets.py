@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.measurements import aggregates, replicas, sent_rows
+from bench.measurements.contest import LEAST_EVENTS
 from bench.measurements.latency import DOORBELL, POLLING
 from bench.program import Outboxd
 from bench.result import Result
@@ -65,7 +66,9 @@ def _peer(result: Result, database: str) -> Found:
 def _cpu(result: Result, database: str) -> Found:
     contest = result.get("drain", database)
     own = contest and contest.of(OUTBOXD)
-    return (f"{own.cpu_us_per_event:.1f} µs", own.cpu_us_per_event <= MOST_CPU_US) if own else None
+    if not own or own.events < LEAST_EVENTS:
+        return None
+    return f"{own.cpu_us_per_event:.1f} µs", own.cpu_us_per_event <= MOST_CPU_US
 
 
 def _memory(result: Result, database: str) -> Found:

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ RIGHT = Delivery(10, 0, 0, 0, 0)
 
 
 def drained(program: str, *rates: float, variant: str = "", cpu: float = 10.0) -> Drained:
-    return Drained(variant, program, 10, list(rates), cpu, 80 * 10**6, 0.5, [])
+    return Drained(variant, program, 50_000, list(rates), cpu, 80 * 10**6, 0.5, [])
 
 
 def result_of(figures: dict[str, Any]) -> Result:
@@ -315,6 +316,16 @@ def test_rounds_take_turns(tmp_path: Path) -> None:
 def test_a_drain_with_flaws_shows_them() -> None:
     lost = Drain("MySQL", "outboxd", 10, 1.0, 0.1, Usage(0.5, 100), RIGHT._replace(missing=1))
     assert "missing=1" in contest.summarise("", [lost], {}).flaws[0]
+
+
+def test_cpu_per_event_is_shown_of_large_backlogs_only() -> None:
+    """In small ones it is noise: neither shown nor judged."""
+    large = drained("outboxd", 100)
+    small = replace(large, events=49_999)
+    assert [row[5] for row in contest.rows(Contest([large, small]))] == ["10.0 µs", "-"]
+    for one, reached in ((large, True), (small, None)):
+        judged = {each.target: each.reached for each in verdicts(result_of({"drain": Contest([one])}))}
+        assert judged["CPU of the daemon per event"] is reached
 
 
 def test_targets_are_judged() -> None:

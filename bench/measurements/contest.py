@@ -11,6 +11,8 @@ from bench.program import BareLoop, Usage
 from bench.scene import Scene
 
 BARE_LOOP: Final = BareLoop().name
+LEAST_EVENTS: Final = 50_000
+"""Of a backlog for which CPU per event is shown: in less, what a start uses more or less than another is most of it."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def rows(contest: Contest) -> Sequence[Sequence[str]]:
                 thousands(one.rate),
                 " ".join(map(thousands, one.rates)),
                 f"{ratio:.2f}" if ratio else "",
-                f"{one.cpu_us_per_event:.1f} µs",
+                f"{one.cpu_us_per_event:.1f} µs" if one.events >= LEAST_EVENTS else "-",
                 mebibytes(one.peak_rss),
                 "; ".join(one.flaws) or "none",
             )
