@@ -22,7 +22,9 @@ CLASSES: Final = {
     "mysql": "io.debezium.connector.mysql.MySqlConnector",
     "mariadb": "io.debezium.connector.mariadb.MariaDbConnector",
 }
-NO_TLS: Final = {"mysql": "disabled", "mariadb": "disable"}
+TLS: Final = {"mysql": "preferred", "mariadb": "disable"}
+"""The connectors' defaults, and what outboxd comes to: MySQL has a certificate, and PyMySQL uses TLS where it can;
+MariaDB 10.11 has none."""
 POM: Final = Path(__file__).with_name("debezium-pom.xml")
 
 JVM: Final = ("-Xms256M", "-Xmx2G", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
@@ -105,7 +107,7 @@ def connector_settings(product: str, port: int, database: str, folder: Path, *, 
         "database.user": "root",
         "database.password": "",
         "database.server.id": "184054",
-        "database.ssl.mode": NO_TLS[product],  # outboxd has none here either
+        "database.ssl.mode": TLS[product],
         "topic.prefix": "bench",
         "database.include.list": database,
         "table.include.list": f"{database}.outbox_events",

@@ -10,8 +10,8 @@ from bench.debezium_worker import (
     CLASSES,
     CONNECTORS,
     HEADERS,
-    NO_TLS,
     POM,
+    TLS,
     TUNED_CONNECTOR,
     TUNED_WORKER,
     as_properties,
@@ -36,7 +36,7 @@ def test_the_pom_names_what_the_worker_passes() -> None:
     assert versions["connect-runtime"] == "${kafka.version}"
     assert versions["debezium-connector-${debezium.connector}"] == "${debezium.version}"
     assert all(version in given or (version and version[0].isdigit()) for version in versions.values())
-    assert set(CONNECTORS) == set(CLASSES) == set(NO_TLS) == {"mysql", "mariadb"}
+    assert set(CONNECTORS) == set(CLASSES) == set(TLS) == {"mysql", "mariadb"}
 
 
 @pytest.mark.parametrize("product", CONNECTORS)
