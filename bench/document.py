@@ -28,10 +28,12 @@ def fill_in(text: str, parts: dict[str, str]) -> str:
 
 
 def parts_of(result: Result) -> dict[str, str]:
-    """What goes into the places: the tables, each with its drawing if there is one, and the machine."""
+    """What goes into the places: the tables, each with its drawing if this result has one, and the machine."""
     parts = {name: sheet.markdown() for name, sheet in sheets(result)}
     for name in parts:
-        if (FOLDER / f"{name}.svg").exists():
+        # A drawing of another run may lie there still.
+        made = any(result.get(name, database) for database in result.databases)
+        if made and (FOLDER / f"{name}.svg").exists():
             parts[name] += f"\n![{name}]({FOLDER.name}/{name}.svg)\n"
     machine = ", ".join(f"{name} {value}" for name, value in result.machine.items())
     settings = f" Settings: {', '.join(f'`{setting}`' for setting in result.settings)}." if result.settings else ""

@@ -4,9 +4,9 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Final
 
 from confluent_kafka import KafkaError, Producer
@@ -144,4 +144,13 @@ def summarise(latencies: Sequence[float], database: str, per_second: int) -> Lat
         percentiles[94],
         percentiles[98],
         max(latencies),
+    )
+
+
+def middle(sittings: Sequence[Latency]) -> Latency:
+    """The median of each figure; the events of all."""
+    return replace(
+        sittings[0],
+        events=sum(one.events for one in sittings),
+        **{name: median(getattr(one, name) for one in sittings) for name in ("p50", "p95", "p99", "max")},
     )

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,9 +16,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.measurements.measurement import Measurement
 from bench.registry import MEASUREMENTS
+from tests.servers.java import java
 
 RESULTS: Final = Path(__file__).parent / "results"
-PACKAGES: Final = ("outboxd", "aiokafka", "PyMySQL", "SQLAlchemy", "confluent-kafka", "mysql-replication", "uvloop")
+PACKAGES: Final = (
+    "outboxd",
+    "aiokafka",
+    "PyMySQL",
+    "mysqlclient",
+    "SQLAlchemy",
+    "confluent-kafka",
+    "mysql-replication",
+)
 """Those that are not installed are left out."""
 
 
@@ -68,13 +78,14 @@ class Result:
 
 
 def machine() -> dict[str, str]:
-    """On what it is measured, without the servers."""
+    """On what it is measured, without the servers. Raises UnavailableError without Java."""
     return {
         "cpus": str(os.cpu_count()),
         "cpu": _cpu(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         **_packages(),
+        "java": _java(),
         "commit": _commit(),
     }
 
@@ -95,6 +106,13 @@ def _packages() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
+
+
+def _java() -> str:
+    """What runs the broker and Debezium. Raises UnavailableError."""
+    told = subprocess.run([java(), "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "([^"]+)"', told)
+    return found[1] if found else "unknown"
 
 
 def _cpu() -> str:

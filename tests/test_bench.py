@@ -41,7 +41,7 @@ from bench.result import Result
 from bench.sampling import Samples
 from bench.scene import Scene
 from bench.servers import start_mariadb
-from bench.stage import Fresh
+from bench.stage import Contender, Fresh
 from bench.tables import show, targets
 from bench.targets import TUNED, verdicts
 from bench.topic import Delivery, Message, compare
@@ -214,6 +214,28 @@ def test_percentiles() -> None:
     assert (found.p50, found.p95, found.p99, found.max) == pytest.approx((0.050, 0.095, 0.099, 0.100))
 
 
+def test_sittings_are_one_by_their_medians(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In turns: who was first is last in the next; a rate without sittings has one."""
+    order: list[str] = []
+
+    def line(_scene: Scene, _contender: Contender, way: str, rate: int) -> latency.Line:
+        order.append(way)
+        worse = order.count(way) ** 2
+        return latency.Line(
+            "outboxd", way, Latency("MySQL", 10, rate, *(part * worse for part in (1.0, 2.0, 3.0, 4.0)))
+        )
+
+    monkeypatch.setattr(latency, "_line", line)
+    ways: dict[str, Any] = {latency.POLLING: None, latency.DOORBELL: None}
+    scene: Any = None
+    found = list(latency._in_turns(scene, ways, 50))
+    assert order == ["polling", "doorbell", "doorbell", "polling", "polling", "doorbell"]
+    assert [(one.way, one.latency) for one in found] == [
+        (way, Latency("MySQL", 30, 50, 4.0, 8.0, 12.0, 16.0)) for way in ways
+    ]
+    assert [one.latency.events for one in latency._in_turns(scene, ways, 1)] == [10, 10]
+
+
 @pytest.mark.parametrize("capacity", [300, 900, 4000, 4001, 17_000, 60_000])
 def test_the_search_finds_what_a_system_can_do(capacity: int) -> None:
     asked: list[int] = []
@@ -382,6 +404,26 @@ def test_the_document_is_filled_in() -> None:
     assert fill_in(filled, {"a": "| new |\n"}) == filled
     with pytest.raises(ValueError, match="no place for c"):
         fill_in(text, {"c": ""})
+
+
+def test_a_drawing_of_another_run_is_not_linked() -> None:
+    """It lies in the folder; this run has measured nothing that could be drawn, or failed."""
+    result = result_of(good_figures())
+    assert "![drain](benchmarks/drain.svg)" in parts_of(result)["drain"]
+    result.figures["drain"].clear()
+    assert "drain" not in parts_of(result)
+    result.fail(drain.MEASUREMENT, "MySQL", "RuntimeError: it did not end")
+    assert "FAILED" in parts_of(result)["drain"]
+    assert "svg" not in parts_of(result)["drain"]
+
+
+def test_writers_are_compared_by_their_transactions_too() -> None:
+    """The rate is diluted by the pause."""
+    alone = writers.Written(writers.WITHOUT, [100, 100], [0.004, 0.006], [0.01, 0.01])
+    beside = writers.Written(writers.WITH, [95, 95], [0.006, 0.009], [0.02, 0.02])
+    figures = writers.Writers(100, [alone, beside])
+    assert [row[-2:] for row in writers.rows(figures)] == [("", ""), ("-5.0%", "+50.0%")]
+    assert {len(row) for row in writers.rows(figures)} == {len(writers.MEASUREMENT.headings)}
 
 
 def test_every_measurement_has_its_place_in_the_document() -> None:

@@ -50,7 +50,8 @@ class Costs:
 
 @dataclass(frozen=True)
 class Observation:
-    """What was counted from the start of the program until the end of the drain."""
+    """What was counted from the start of the program until the end of the drain, and by the database until it had
+    purged behind it."""
 
     seconds: float
     counted: dict[str, float]
@@ -98,9 +99,11 @@ def observe(scene: Scene, contender: Contender, events: int, seconds: float = 0.
             while (passed := time.monotonic() - began) < seconds:
                 time.sleep(min(0.1, seconds - passed))
                 process.check()
-            after = difference(counters(stage.connection), before)
-            spent = difference(cpu(pids), used) | {"daemon": process.cpu_seconds - own}
+            spent = {"daemon": process.cpu_seconds - own, "broker": cpu(pids)["broker"] - used["broker"]}
             peak_rss = process.peak_rss
+        wait_until_calm(scene)  # what was changed is purged behind the drain, and that is part of the price
+        after = difference(counters(stage.connection), before)
+        spent["database"] = cpu(pids)["database"] - used["database"]
     scene.kafka.delete_topic(topic)
     return Observation(passed, after, spent, peak_rss)
 

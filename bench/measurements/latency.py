@@ -1,12 +1,12 @@
 """From COMMIT to the consumer, at several rates: with polling, with the doorbell, and by the peers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
 from bench.contenders import bare_loop, outboxd, peers
-from bench.latency import Latency, latency_of, measure_floor
+from bench.latency import Latency, latency_of, measure_floor, middle
 from bench.measurements import sustained
 from bench.measurements.measurement import Measurement, milliseconds, thousands
 from bench.scene import BELL, Scene
@@ -17,6 +17,8 @@ FLOOR_RATES: Final = (50, 500)
 BARE_RATES: Final = (50, 500)
 PEER_RATES: Final = {False: (50,), True: (50, 500)}
 """By whether it is tuned."""
+SITTINGS: Final = {50: 3, 500: 3}
+"""How often a rate is measured for outboxd, each way in turn; the others' are measured once."""
 SECONDS: Final = 6.0
 SECONDS_AT_ONE: Final = 15.0
 """At one event a second: the fewer there are, the longer it takes to have some."""
@@ -50,7 +52,7 @@ class Latencies:
 
 
 def measure(scene: Scene) -> Latencies:
-    """Rate by rate, one way after the other."""
+    """outboxd rate by rate, its ways in turns; then the others, one after the other."""
     lines: list[Line] = []
     ways = {POLLING: outboxd(scene)}
     if scene.bell:
@@ -59,8 +61,8 @@ def measure(scene: Scene) -> Latencies:
         ways[DOORBELL] = outboxd(scene, BELL)
     half = sustained.half(scene)
     for rate in sorted({*RATES, *([half] if half else [])}):
-        for way, program in ways.items():
-            _note(scene, lines, _line(scene, program, way, rate))
+        for line in _in_turns(scene, ways, rate):
+            _note(scene, lines, line)
         if rate in BARE_RATES:
             _note(scene, lines, _line(scene, bare_loop(scene), POLLING, rate))
     for rate in FLOOR_RATES:
@@ -71,6 +73,16 @@ def measure(scene: Scene) -> Latencies:
             for peer, rate in product(others, rates):
                 _note(scene, lines, _line(scene, peer, "", rate))
     return Latencies(lines, scene.bell)
+
+
+def _in_turns(scene: Scene, ways: Mapping[str, Contender], rate: int) -> Iterator[Line]:
+    """Each way as often as the rate has sittings; who goes first takes turns, too."""
+    sittings: dict[str, list[Line]] = {way: [] for way in ways}
+    for number in range(SITTINGS.get(rate, 1)):
+        for way in list(ways)[:: -1 if number % 2 else 1]:
+            sittings[way].append(_line(scene, ways[way], way, rate))
+    for way, lines in sittings.items():
+        yield Line(lines[0].program, way, middle([line.latency for line in lines]))
 
 
 def _line(scene: Scene, contender: Contender, way: str, rate: int) -> Line:

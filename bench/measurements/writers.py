@@ -45,6 +45,11 @@ class Writers:
         """One of them."""
         return next((one for one in self.ways if one.way == way), None)
 
+    def slower(self, way: str = WITH) -> float | None:
+        """The share by which a transaction takes longer: of the medians of its p50."""
+        without, beside = self.of(WITHOUT), self.of(way)
+        return median(beside.p50) / median(without.p50) - 1 if without and beside else None
+
     def loss(self, way: str = WITH) -> float | None:
         """The share of the rate that it costs: of the medians."""
         without, beside = self.of(WITHOUT), self.of(way)
@@ -126,7 +131,11 @@ def rows(figures: Writers) -> Sequence[Sequence[str]]:
             " ".join(map(thousands, way.rates)),
             milliseconds(median(way.p50)),
             milliseconds(median(way.p99)),
-            "" if way.way == WITHOUT else f"{-(figures.loss(way.way) or 0):+.1%}",
+            *(
+                ("", "")
+                if way.way == WITHOUT
+                else (f"{-(figures.loss(way.way) or 0):+.1%}", f"{figures.slower(way.way) or 0:+.1%}")
+            ),
         )
         for way in figures.ways
     ]
@@ -138,6 +147,6 @@ MEASUREMENT: Final = Measurement(
     150,
     Writers,
     measure,
-    ("", "written/s (median)", "rounds", "transaction p50", "p99", "change of the rate"),
+    ("", "written/s (median)", "rounds", "transaction p50", "p99", "change of the rate", "of the transaction's p50"),
     rows,
 )
