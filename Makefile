@@ -50,7 +50,7 @@ chaos: servers ## Inject every fault into real parts and count against a ledger;
 demo: venv ## Watch outboxd deliver the events of an application, with everything it needs.
 	$(BIN)/outboxd demo --install $(ARGS)
 
-bench: servers ## Measure everything, beside the bare loop and Debezium; an hour. ARGS="--list" names it.
+bench: servers ## Measure everything, beside the bare loop and Debezium; two hours. ARGS="--list" names it.
 	@$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m bench $(ARGS)
 

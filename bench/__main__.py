@@ -99,11 +99,12 @@ def plan(arguments: argparse.Namespace, console: Console) -> None:
     """Says what will be measured, and how long that takes, about."""
     total = 0.0
     for name in arguments.only:
-        seconds = MEASUREMENTS[name].seconds * arguments.scale * len(arguments.databases)
+        seconds = MEASUREMENTS[name].seconds(arguments.scale, arguments.rounds) * len(arguments.databases)
         total += seconds
         console.print(f"  {name:12} {seconds / 60:4.1f} min  {MEASUREMENTS[name].title}", highlight=False)
     console.print(
-        f"about {total / 60:.0f} minutes on {' and '.join(arguments.databases)}, at scale {arguments.scale:g}"
+        f"about {total / 60:.0f} minutes on {' and '.join(arguments.databases)}, at scale {arguments.scale:g} with "
+        f"{arguments.rounds} rounds; a busy machine takes longer"
     )
 
 

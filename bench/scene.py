@@ -20,6 +20,11 @@ BELL: Final = "doorbell.kind=binlog"
 _serial = count(1)
 
 
+def fewer(rounds: int) -> int:
+    """For measurements with many variants."""
+    return max(1, rounds - 1)
+
+
 @dataclass
 class Scene:
     """One database server and one broker. `scale` is a factor on events and seconds."""
@@ -49,7 +54,7 @@ class Scene:
     @property
     def fewer_rounds(self) -> int:
         """For measurements with many variants."""
-        return max(1, self.rounds - 1)
+        return fewer(self.rounds)
 
     def log(self, program: Program | str) -> Path:
         """A new file for a program's output."""

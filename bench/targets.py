@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.measurements import aggregates, replicas, sent_rows
-from bench.measurements.contest import LEAST_EVENTS
 from bench.measurements.latency import DOORBELL, POLLING
+from bench.measurements.measurement import LEAST_EVENTS
 from bench.program import Outboxd
 from bench.result import Result
 

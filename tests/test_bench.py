@@ -340,6 +340,15 @@ def test_a_drain_with_flaws_shows_them() -> None:
     assert "missing=1" in contest.summarise("", [lost], {}).flaws[0]
 
 
+def test_the_estimate_counts_what_does_not_shrink() -> None:
+    """A peer's start and the steps of the search take their time at any scale; rounds count where there are some."""
+    rounds = {"drain", "payloads", "aggregates", "replicas", "writers", "settings", "start", "sent-rows"}
+    for name, measurement in MEASUREMENTS.items():
+        assert 0 < measurement.seconds(0.01, 1) <= measurement.seconds(1, 1) <= measurement.seconds(1, 3)
+        assert (measurement.seconds(1, 1) < measurement.seconds(1, 3)) == (name in rounds)
+    assert sustained.MEASUREMENT.seconds(0.5, 2) == sustained.MEASUREMENT.seconds(1, 3)
+
+
 def test_cpu_per_event_is_shown_of_large_backlogs_only() -> None:
     """In small ones it is noise: neither shown nor judged."""
     large = drained("outboxd", 100)

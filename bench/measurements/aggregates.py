@@ -8,7 +8,7 @@ from bench.contenders import contenders
 from bench.measurements import contest
 from bench.measurements.contest import Contest
 from bench.measurements.measurement import Measurement
-from bench.scene import Scene
+from bench.scene import Scene, fewer
 
 EVENTS: Final = 200_000
 """Of each backlog, so that each of MOST aggregates has some."""
@@ -45,5 +45,11 @@ def most(figures: Contest) -> str:
 
 
 MEASUREMENT: Final = Measurement(
-    "aggregates", "Number of aggregates", 105, Contest, measure, contest.HEADINGS, contest.rows
+    "aggregates",
+    "Number of aggregates",
+    lambda scale, rounds: 25 + fewer(rounds) * 330 * scale,
+    Contest,
+    measure,
+    contest.HEADINGS,
+    contest.rows,
 )

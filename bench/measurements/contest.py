@@ -6,13 +6,11 @@ from statistics import median
 from typing import Final
 
 from bench.drain import Drain
-from bench.measurements.measurement import mebibytes, thousands
+from bench.measurements.measurement import cpu_per_event, mebibytes, thousands
 from bench.program import BareLoop, Usage
 from bench.scene import Scene
 
 BARE_LOOP: Final = BareLoop().name
-LEAST_EVENTS: Final = 50_000
-"""Of a backlog for which CPU per event is shown: in less, what a start uses more or less than another is most of it."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def rows(contest: Contest) -> Sequence[Sequence[str]]:
                 thousands(one.rate),
                 " ".join(map(thousands, one.rates)),
                 f"{ratio:.2f}" if ratio else "",
-                f"{one.cpu_us_per_event:.1f} µs" if one.events >= LEAST_EVENTS else "-",
+                cpu_per_event(one.cpu_us_per_event, one.events),
                 mebibytes(one.peak_rss),
                 "; ".join(one.flaws) or "none",
             )

@@ -9,7 +9,7 @@ from bench.backlog import fill, make_events
 from bench.contenders import contenders
 from bench.counters import counters, cpu, difference
 from bench.drain import newest_id, wait_until_drained
-from bench.measurements.measurement import Measurement, mebibytes
+from bench.measurements.measurement import Measurement, cpu_per_event, mebibytes
 from bench.program import cpu_seconds
 from bench.scene import Scene
 from bench.stage import Contender
@@ -129,7 +129,7 @@ def rows(figures: Costs) -> Sequence[Sequence[str]]:
             _listed(one.statements),
             f"{one.redo_bytes:.0f} bytes",
             f"{one.binlog_bytes:.0f} bytes",
-            *(f"{one.cpu_us[name]:.1f} µs" for name in ("daemon", "database", "broker")),
+            *(cpu_per_event(one.cpu_us[name], one.events) for name in ("daemon", "database", "broker")),
             mebibytes(one.peak_rss),
         )
         for one in figures.costs
@@ -145,7 +145,7 @@ def _listed(statements: Mapping[str, float]) -> str:
 MEASUREMENT: Final = Measurement(
     "cost",
     "Cost of an event",
-    110,
+    lambda scale, _: 40 + 110 * scale,
     Costs,
     measure,
     (

@@ -62,12 +62,13 @@ def _crash(scene: Scene, events: int) -> Crash:
         fill(connection, written, topic)
         with program.start(server.url(database), kafka.bootstrap, scene.log("killed")) as process:
             deadline = time.monotonic() + PATIENCE
-            while (before := count_messages(kafka, topic)) < KILLED_AT * len(written):
+            while count_messages(kafka, topic) < KILLED_AT * len(written):
                 process.check()
                 if time.monotonic() > deadline:
                     raise RuntimeError("the daemon has not delivered enough to be killed")
             process.kill()
             killed_at = time.monotonic()
+        before = count_messages(kafka, topic)
         if before >= len(written):
             raise RuntimeError("the daemon had delivered everything before it was killed")
         with program.start(server.url(database), kafka.bootstrap, scene.log("next")) as process:
@@ -93,7 +94,7 @@ def rows(figures: Crashes) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "crash",
     "kill -9 in the middle of a backlog",
-    55,
+    lambda scale, _: 35 + 40 * scale,
     Crashes,
     measure,
     ("program", "events", "delivered before", "duplicates", "lost", "out of order", "until drained"),

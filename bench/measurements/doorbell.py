@@ -129,7 +129,7 @@ def rows(figures: Doorbells) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "doorbell",
     "Others' traffic in the log",
-    75,
+    lambda scale, _: 25 + 60 * scale,
     Doorbells,
     measure,
     ("others write", "log grows by", "CPU of the daemon", "of the database", "memory", "p50", "p99", "max"),

@@ -23,4 +23,12 @@ def measure(scene: Scene) -> Contest:
         return contest.hold(scene, turns, scene.rounds)
 
 
-MEASUREMENT: Final = Measurement("drain", "Drain of a backlog", 150, Contest, measure, contest.HEADINGS, contest.rows)
+MEASUREMENT: Final = Measurement(
+    "drain",
+    "Drain of a backlog",
+    lambda scale, rounds: 60 + scale * (55 + 92 * rounds),
+    Contest,
+    measure,
+    contest.HEADINGS,
+    contest.rows,
+)

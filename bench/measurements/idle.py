@@ -96,7 +96,7 @@ def rows(figures: Idles) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "idle",
     "Nothing to do",
-    80,
+    lambda scale, _: 40 + 72 * scale,
     Idles,
     measure,
     ("program", "", "statements/s", "its CPU", "of the database", "of the broker", "memory"),

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
 from bench.scene import Scene
 
 FiguresT = TypeVar("FiguresT")
+
+LEAST_EVENTS: Final = 50_000
+"""Of a backlog for which CPU per event is shown: in less, what a start uses more or less than another is most of it."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +21,8 @@ class Measurement(Generic[FiguresT]):
     name: str
     """As `--only` and the JSON call it."""
     title: str
-    seconds: float
-    """On one database at scale 1 with three rounds, about."""
+    seconds: Callable[[float, int], float]
+    """On one database at this scale with so many rounds, about; beside Debezium."""
     figures: type[FiguresT]
     """The dataclass that `measure` returns."""
     measure: Callable[[Scene], FiguresT]
@@ -45,6 +48,11 @@ def thousands(number: float) -> str:
 def milliseconds(seconds: float) -> str:
     """`1.2 ms`."""
     return f"{seconds * 1000:.1f} ms"
+
+
+def cpu_per_event(microseconds: float, events: int) -> str:
+    """`1.2 µs`; `-` where there were too few events."""
+    return f"{microseconds:.1f} µs" if events >= LEAST_EVENTS else "-"
 
 
 def mebibytes(size: float) -> str:

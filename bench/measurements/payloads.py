@@ -9,7 +9,7 @@ from bench.measurements import contest
 from bench.measurements.contest import Contest
 from bench.measurements.measurement import Measurement
 from bench.program import BareLoop
-from bench.scene import Scene
+from bench.scene import Scene, fewer
 from bench.stage import Contender, Fresh
 
 SIZES: Final = {"250 B": 250, "1 KB": 1000, "10 KB": 10_000, "100 KB": 100_000}
@@ -35,5 +35,11 @@ def measure(scene: Scene) -> Contest:
 
 
 MEASUREMENT: Final = Measurement(
-    "payloads", "Size of the payload", 140, Contest, measure, contest.HEADINGS, contest.rows
+    "payloads",
+    "Size of the payload",
+    lambda scale, rounds: 25 + fewer(rounds) * (10 + 126 * scale),
+    Contest,
+    measure,
+    contest.HEADINGS,
+    contest.rows,
 )

@@ -136,7 +136,7 @@ def rows(figures: Profile) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "profile",
     "Where the time goes",
-    15,
+    lambda scale, _: 10 + 8 * scale,
     Profile,
     measure,
     ("", "CPU", "waits for a core", "sleeps/s", "CPU per batch", "waits per batch"),

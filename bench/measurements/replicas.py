@@ -13,7 +13,7 @@ from bench.measurements import contest
 from bench.measurements.contest import Contest
 from bench.measurements.measurement import Measurement
 from bench.program import Outboxd, Process, Usage
-from bench.scene import Scene
+from bench.scene import Scene, fewer
 from bench.stage import Contender, Stage
 from bench.topic import compare, create_topic, read_topic
 
@@ -99,4 +99,12 @@ def _wait_until_shared(connection: Any, processes: Sequence[Process]) -> None:
             time.sleep(0.05)
 
 
-MEASUREMENT: Final = Measurement("replicas", "Replicas", 125, Contest, measure, contest.HEADINGS, contest.rows)
+MEASUREMENT: Final = Measurement(
+    "replicas",
+    "Replicas",
+    lambda scale, rounds: 28 + fewer(rounds) * (20 + 45 * scale),
+    Contest,
+    measure,
+    contest.HEADINGS,
+    contest.rows,
+)

@@ -14,7 +14,7 @@ from bench.measurements import contest
 from bench.measurements.contest import Contest
 from bench.measurements.measurement import Measurement
 from bench.program import Program
-from bench.scene import Scene
+from bench.scene import Scene, fewer
 
 EVENTS: Final = 30_000
 AGGREGATES: Final = 1000
@@ -83,5 +83,11 @@ def fill_sent(connection: Any, rows: int) -> None:
 
 
 MEASUREMENT: Final = Measurement(
-    "sent-rows", "Size of the table", 180, Contest, measure, contest.HEADINGS, contest.rows
+    "sent-rows",
+    "Size of the table",
+    lambda scale, rounds: 110 + fewer(rounds) * (10 + 25 * scale),  # with as many rows as by default
+    Contest,
+    measure,
+    contest.HEADINGS,
+    contest.rows,
 )

@@ -11,8 +11,8 @@ from bench.backlog import PAYLOAD, fill, make_events, migrated_database
 from bench.counters import counters, cpu, difference
 from bench.drain import wait_until_drained
 from bench.measurements.cost import wait_until_calm
-from bench.measurements.measurement import Measurement, thousands
-from bench.scene import Scene
+from bench.measurements.measurement import Measurement, cpu_per_event, thousands
+from bench.scene import Scene, fewer
 from bench.topic import compare, create_topic, read_topic
 from tests.servers.sql import SqlServer
 
@@ -170,7 +170,7 @@ def rows(figures: Settings) -> Sequence[Sequence[str]]:
             f"{one.rate / base:.2f}",
             f"{one.binlog_bytes:.0f} bytes",
             f"{one.redo_bytes:.0f} bytes",
-            *(f"{one.cpu_us[process]:.1f} µs" for process in ("daemon", "database")),
+            *(cpu_per_event(one.cpu_us[process], one.events) for process in ("daemon", "database")),
             "; ".join(one.flaws) or "none",
         )
         for one in figures.variants
@@ -180,7 +180,7 @@ def rows(figures: Settings) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "settings",
     "What settings pay",
-    150,
+    lambda scale, rounds: fewer(rounds) * (34 + 56 * scale),
     Settings,
     measure,
     (

@@ -23,6 +23,9 @@ START: Final = 4000
 STEPS: Final = 7
 STEPS_BESIDE: Final = 6
 """Of the others, which begin at what outboxd has kept up with."""
+WHOLE_SEARCH: Final = 0.5
+"""The scale from which on so many rates are tried; below that STEPS_IN_A_TRIAL."""
+STEPS_IN_A_TRIAL: Final = 3
 PRECISION: Final = 0.1
 """The search ends when the rates that held and broke are as near to each other as this."""
 KEPT_RATE: Final = 0.95
@@ -147,7 +150,7 @@ def search_of(scene: Scene, contender: Contender, start: int, steps: int) -> Sea
         rate = search(
             lambda rate: step_holds(rate) or step_holds(rate),
             start=start,
-            steps=steps if scene.scale >= 0.5 else min(steps, 3),
+            steps=steps if scene.scale >= WHOLE_SEARCH else min(steps, STEPS_IN_A_TRIAL),
         )
     return Search(contender.name, rate, limit_of(contender.name, rate, done), done, flaws)
 
@@ -233,7 +236,7 @@ def rows(figures: Sustained) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "sustained",
     "Sustained rate",
-    230,
+    lambda scale, _: 25 + (330 if scale >= WHOLE_SEARCH else 150),
     Sustained,
     measure,
     ("program", "", "events/s", "written/s", "oldest age at the end", "", "flaws"),

@@ -144,7 +144,7 @@ def rows(figures: Writers) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "writers",
     "Cost to writers",
-    150,
+    lambda scale, rounds: 45 + rounds * (20 + 24 * scale),
     Writers,
     measure,
     ("", "written/s (median)", "rounds", "transaction p50", "p99", "change of the rate", "of the transaction's p50"),
