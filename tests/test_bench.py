@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from bench import bare_loop
 from bench.__main__ import make
 from bench.backlog import PAYLOAD, make_events
 from bench.debezium import Debezium
@@ -46,6 +47,7 @@ from bench.tables import show, targets
 from bench.targets import TUNED, verdicts
 from bench.topic import Delivery, Message, compare
 from bench.writer import PER_SECOND, SINGLE, Ledger, steady
+from outboxd.store import engine
 from tests.servers.kafka import Kafka
 from tests.servers.mariadb import MariaDB
 
@@ -152,6 +154,11 @@ def test_what_a_profiler_has_seen_is_read_by_thread_and_function() -> None:
     samples = Samples.of(raw)
     assert samples.names == {7: "MainThread", 8: "db-read"}
     assert samples.tops == {"MainThread": {"send (b.py)": 5}, "db-read": {"read (c.py)": 1}}
+
+
+def test_the_limit_reads_as_the_daemon_does() -> None:
+    """Else it would be none."""
+    assert bare_loop.READ_BUFFER == engine.READ_BUFFER
 
 
 def test_what_went_wrong_on_the_way_is_counted() -> None:

@@ -47,7 +47,7 @@ def most(figures: Contest) -> str:
 MEASUREMENT: Final = Measurement(
     "aggregates",
     "Number of aggregates",
-    lambda scale, rounds: 25 + fewer(rounds) * 330 * scale,
+    lambda scale, rounds: 25 + fewer(rounds) * (32 + 205 * scale),
     Contest,
     measure,
     contest.HEADINGS,

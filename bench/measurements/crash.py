@@ -94,7 +94,7 @@ def rows(figures: Crashes) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "crash",
     "kill -9 in the middle of a backlog",
-    lambda scale, _: 35 + 40 * scale,
+    lambda scale, _: 50 + 40 * scale,
     Crashes,
     measure,
     ("program", "events", "delivered before", "duplicates", "lost", "out of order", "until drained"),

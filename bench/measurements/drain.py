@@ -26,7 +26,7 @@ def measure(scene: Scene) -> Contest:
 MEASUREMENT: Final = Measurement(
     "drain",
     "Drain of a backlog",
-    lambda scale, rounds: 60 + scale * (55 + 92 * rounds),
+    lambda scale, rounds: 60 + (3 + 5 * rounds) * (3.5 + 11.5 * scale),
     Contest,
     measure,
     contest.HEADINGS,

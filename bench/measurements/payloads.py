@@ -37,7 +37,7 @@ def measure(scene: Scene) -> Contest:
 MEASUREMENT: Final = Measurement(
     "payloads",
     "Size of the payload",
-    lambda scale, rounds: 25 + fewer(rounds) * (10 + 126 * scale),
+    lambda scale, rounds: 25 + fewer(rounds) * (50 + 42 * scale),
     Contest,
     measure,
     contest.HEADINGS,
