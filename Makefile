@@ -54,7 +54,7 @@ bench: servers ## Measure everything, beside the bare loop and Debezium; two hou
 	@$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m bench $(ARGS)
 
-bench-quick: servers ## Count what an event costs (statements, rows, calls, memory) against budgets; a minute.
+bench-quick: servers ## Count what an event costs (statements, rows, calls, memory) against budgets; two minutes.
 	$(BIN)/python -m bench.quick $(ARGS)
 
 clean: ## Remove all that was made here, downloads included.

@@ -135,7 +135,7 @@ def test_a_kill_within_the_transaction_loses_nothing(run: Run, sql: Sql, outbox:
     with closing(outbox.connect()) as other, other.cursor() as cursor:
         cursor.execute("SELECT GET_LOCK('stop', 0)")
         command = Command(outbox, "requeue", "--all")
-        wait_for_statement(sql, outbox, f"{statement}%")
+        # Not for the statement: within a trigger the servers show the trigger's own.
         until(lambda: sql.one(USER_LOCK_WAITS, outbox.name), "the command stands at the row")
         command.kill()
         assert ids(sql, "outbox_events") == list(range(1, 1001))

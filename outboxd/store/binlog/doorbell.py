@@ -106,7 +106,8 @@ class _Rope:
         self._tell(self._bell.hung, row_format)
 
     def lost(self, reason: str) -> None:
-        """It is no longer."""
+        """It is no longer. What was pulled is forgotten: `hung` makes everybody read."""
+        self._pulled = self._certain = False
         self._tell(self._bell.lost, reason)
 
     def pull(self, heard: Heard) -> None:
