@@ -1,6 +1,6 @@
 """What the maintenance workers ask of the store."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from outboxd.model import Status
@@ -38,7 +38,10 @@ class UnknownStatus(NamedTuple):
 
 
 class Upkeep(Protocol):
-    """What the maintenance workers ask for. Chunks: no call touches more rows than its `limit`."""
+    """What the maintenance workers ask for. Chunks: no call touches more rows than its `limit`.
+
+    Rows that somebody else has locked are left as they are, for the next time: nobody waits for them, but in `undate`.
+    """
 
     async def held_lanes(self, lanes: Sequence[int]) -> list[int]:
         """Those of the lanes that have events held behind a dead letter."""
@@ -52,8 +55,8 @@ class Upkeep(Protocol):
     async def held(self, lane: int, after: int, limit: int) -> list[HeldEvent]:
         """The next events of a lane that are held behind a dead letter, by id, behind id `after`."""
 
-    async def release_held(self, instance: str, ids: Sequence[int]) -> None:
-        """They are due now. Fenced."""
+    async def release_held(self, instance: str, ids: Sequence[int]) -> int:
+        """They are due now. Fenced. Returns how many."""
 
     async def due_lanes(self, lanes: Sequence[int]) -> list[int]:
         """Those of the lanes that have due retries."""
@@ -61,8 +64,9 @@ class Upkeep(Protocol):
     async def due(self, lanes: Sequence[int], limit: int) -> list[DueEvent]:
         """Due retries of the lanes, oldest due first within a lane."""
 
-    async def promote(self, instance: str, ids: Sequence[int]) -> None:
-        """retry -> new. Fenced."""
+    async def promote(self, instance: str, due: Sequence[DueEvent]) -> int:
+        """retry -> new, but for those that are locked, or behind one of their aggregate that is. Fenced. Returns how
+        many."""
 
     async def undate(self, instance: str, lanes: Sequence[int], limit: int) -> int:
         """Takes the due time off rows that are new, so that they stand in order of id. Fenced. Returns how many."""
@@ -73,14 +77,14 @@ class Upkeep(Protocol):
     async def stuck(self, lanes: Sequence[int], age: float, limit: int) -> list[StuckEvent]:
         """Rows in processing that nobody has touched for `age` seconds."""
 
-    async def release(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
-        """processing -> new or error, one attempt more. Fenced."""
+    async def release(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> int:
+        """processing -> new or error, one attempt more. Fenced. Returns how many."""
 
     async def unknown_status(self, lanes: Sequence[int], limit: int) -> list[UnknownStatus]:
         """Rows of these lanes whose status means nothing."""
 
-    async def give_up(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
-        """Unknown status -> error. Fenced."""
+    async def give_up(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> int:
+        """Unknown status -> error. Fenced. Returns how many."""
 
     async def move_dead(
         self, instance: str, lanes: Sequence[int], after: tuple[int, int], limit: int
@@ -99,8 +103,8 @@ class Upkeep(Protocol):
     async def expired_dead(self, after: int, age: float, limit: int) -> tuple[list[int], int | None]:
         """The same for dead letters."""
 
-    async def delete_sent(self, ids: Iterable[int]) -> int:
-        """Deletes rows that are still sent."""
+    async def delete_sent(self, ids: Sequence[int]) -> int:
+        """Deletes rows that are still sent. Returns how many."""
 
-    async def delete_dead(self, ids: Iterable[int]) -> int:
-        """Deletes dead letters."""
+    async def delete_dead(self, ids: Sequence[int]) -> int:
+        """Deletes dead letters. Returns how many."""

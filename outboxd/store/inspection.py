@@ -7,16 +7,15 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection
 
 from outboxd.model import LANES, Status, TableNames
+from outboxd.store.backlog import UNDELIVERED
 from outboxd.store.dead_letters import utc
 from outboxd.store.rows import as_bytes, text, text_or_none, utf8
-from outboxd.store.statements import LANE_INDEX, integers
+from outboxd.store.statements import HOLDS_INDEX, LANE_INDEX, integers
 
 SCAN_LIMIT: Final = 100_000
 """Rows that one look goes through, at most."""
 HELD_SHOWN: Final = 20
 
-HOLDS_INDEX: Final = "idx_holds_lane"
-UNDELIVERED: Final = (Status.NEW, Status.RETRY, Status.ERROR, Status.PROCESSING)
 _DEAD: Final = -1
 """Stands for a status where a row is a dead letter."""
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from outboxd.model import TableNames
 from outboxd.order import OrderPolicy
+from outboxd.store.backlog import MySqlLookout, MySqlSampler
 from outboxd.store.catalog import character_sets
 from outboxd.store.engine import ConnectOptions, open_engine
 from outboxd.store.events import MySqlEventReader, MySqlSettler
@@ -16,7 +17,7 @@ from outboxd.store.leases import MySqlLeaseStore
 from outboxd.store.servers import Server, check_server
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements
-from outboxd.store.upkeep import MySqlLookout, MySqlSampler, MySqlUpkeep
+from outboxd.store.upkeep import MySqlUpkeep
 from outboxd.store.version import require_current
 
 CLOSING: Final = 3.0

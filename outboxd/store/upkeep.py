@@ -2,26 +2,22 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from outboxd.model import Status
 from outboxd.order import OrderPolicy
-from outboxd.ports import Blocked, DueEvent, HeldEvent, LaneSignature, QueueSizes, Sighting, StuckEvent, UnknownStatus
+from outboxd.ports import Blocked, DueEvent, HeldEvent, LaneSignature, StuckEvent, UnknownStatus
 from outboxd.store.events import blocked_by, changed_rows, enforce_fence, microseconds, signatures
 from outboxd.store.rows import text, text_or_none
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements
 
-COUNT_LIMIT: Final = 100_000
-"""Backlogs are counted up to here: a gauge must not cost a scan of the whole index."""
-
 MOVE_BYTES: Final = 8 * 2**20
 """Payload bytes that one move may copy: it must not last longer than a heartbeat."""
-
-UNDELIVERED: Final = (Status.NEW, Status.RETRY, Status.ERROR, Status.PROCESSING)
 
 _REASON: Final = re.compile(r"([a-z][a-z_]{0,63}): ")
 
@@ -41,6 +37,20 @@ def _within(budget: int, rows: Sequence[Any]) -> list[Any]:
             break
         taken.append(row)
     return taken
+
+
+def _locked(connection: Connection, statement: str) -> list[int]:
+    """The ids of what such a statement has locked."""
+    return [row[0] for row in connection.exec_driver_sql(statement)]
+
+
+def in_front_of_locked(due: Sequence[DueEvent], free: list[int]) -> list[int]:
+    """The ids of those that are free, and not behind one of their aggregate that is not: they would be held again."""
+    found, locked = set(free), dict[str, int]()
+    for event in due:
+        if event.id not in found:
+            locked[event.aggregate_id] = min(event.id, locked.get(event.aggregate_id, event.id))
+    return [event.id for event in due if event.id < locked.get(event.aggregate_id, event.id + 1)]
 
 
 class MySqlUpkeep:
@@ -71,9 +81,10 @@ class MySqlUpkeep:
 
         return await self._session.run(work)
 
-    async def promote(self, instance: str, ids: Sequence[int]) -> None:
-        """One update."""
-        await self._fenced(instance, self._statements.retries.promote(ids))
+    async def promote(self, instance: str, due: Sequence[DueEvent]) -> int:
+        """One update of what can be locked at once."""
+        choose = partial(in_front_of_locked, due)
+        return await self._fenced(instance, [event.id for event in due], self._statements.retries.promote, choose)
 
     async def undate(self, instance: str, lanes: Sequence[int], limit: int) -> int:
         """Reads the ids first, so that the update locks nothing but them."""
@@ -86,9 +97,13 @@ class MySqlUpkeep:
             ][:limit]
 
         ids = await self._session.run(find)
-        if ids:
-            await self._fenced(instance, self._statements.retries.undate(ids))
-        return len(ids)
+
+        def undate(connection: Connection) -> int:
+            enforce_fence(connection, self._statements, instance)
+            return changed_rows(connection, self._statements.retries.undate(ids))
+
+        # Waits for rows that somebody has locked: nothing behind them in their lane can be read before.
+        return await self._session.transaction(undate) if ids else 0
 
     async def held_lanes(self, lanes: Sequence[int]) -> list[int]:
         """One statement."""
@@ -121,9 +136,9 @@ class MySqlUpkeep:
 
         return await self._session.run(work)
 
-    async def release_held(self, instance: str, ids: Sequence[int]) -> None:
-        """One update."""
-        await self._fenced(instance, self._statements.retries.release_held(ids))
+    async def release_held(self, instance: str, ids: Sequence[int]) -> int:
+        """One update of what can be locked at once."""
+        return await self._fenced(instance, ids, self._statements.retries.release_held)
 
     async def stuck_lanes(self, lanes: Sequence[int], age: float) -> list[int]:
         """One range of the index."""
@@ -143,9 +158,10 @@ class MySqlUpkeep:
 
         return await self._session.run(work)
 
-    async def release(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
-        """One update."""
-        await self._fenced(instance, self._statements.recovery.release(ids, status), (last_error,))
+    async def release(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> int:
+        """One update of what can be locked at once."""
+        statement = partial(self._statements.recovery.release, status=status)
+        return await self._fenced(instance, ids, statement, values=(last_error,))
 
     async def unknown_status(self, lanes: Sequence[int], limit: int) -> list[UnknownStatus]:
         """Two ranges of the index, which are empty but for a mistake."""
@@ -156,16 +172,28 @@ class MySqlUpkeep:
 
         return await self._session.run(work)
 
-    async def give_up(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
-        """One update."""
-        await self._fenced(instance, self._statements.recovery.give_up(ids, status), (last_error,))
+    async def give_up(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> int:
+        """One update of what can be locked at once."""
+        statement = partial(self._statements.recovery.give_up, status=status)
+        return await self._fenced(instance, ids, statement, values=(last_error,))
 
-    async def _fenced(self, instance: str, statement: str, values: tuple[str, ...] = ()) -> None:
-        def work(connection: Connection) -> None:
+    async def _fenced(
+        self,
+        instance: str,
+        ids: Sequence[int],
+        statement: Callable[[list[int]], str],
+        choose: Callable[[list[int]], list[int]] = list,
+        values: tuple[str, ...] = (),
+    ) -> int:
+        """Writes to those of the rows that nobody has locked: one that somebody has would stop all that waits behind
+        it, in lanes that have nothing to do with it."""
+
+        def work(connection: Connection) -> int:
             enforce_fence(connection, self._statements, instance)
-            changed_rows(connection, statement, values)
+            chosen = choose(_locked(connection, self._statements.recovery.lock_free(ids)))
+            return changed_rows(connection, statement(chosen), values) if chosen else 0
 
-        await self._session.transaction(work)
+        return await self._session.transaction(work)
 
     async def move_dead(
         self, instance: str, lanes: Sequence[int], after: tuple[int, int], limit: int
@@ -212,54 +240,17 @@ class MySqlUpkeep:
         more = len(rows) == limit and any(done if age == 0 else old for _, done, old in rows)
         return [row_id for row_id, expired, _ in rows if expired], rows[-1][0] if more else None
 
-    async def delete_sent(self, ids: Iterable[int]) -> int:
-        """One delete by primary key."""
-        statement = self._statements.retention.delete_sent(ids)
-        return await self._session.run(lambda connection: changed_rows(connection, statement))
+    async def delete_sent(self, ids: Sequence[int]) -> int:
+        """One delete of what can be locked at once."""
+        return await self._delete(self._statements.recovery.lock_free(ids), self._statements.retention.delete_sent)
 
-    async def delete_dead(self, ids: Iterable[int]) -> int:
-        """One delete by primary key."""
-        statement = self._statements.retention.delete_dead(ids)
-        return await self._session.run(lambda connection: changed_rows(connection, statement))
+    async def delete_dead(self, ids: Sequence[int]) -> int:
+        """One delete of what can be locked at once."""
+        return await self._delete(self._statements.retention.lock_dead(ids), self._statements.retention.delete_dead)
 
+    async def _delete(self, lock: str, statement: Callable[[list[int]], str]) -> int:
+        def work(connection: Connection) -> int:
+            free = _locked(connection, lock)
+            return changed_rows(connection, statement(free)) if free else 0
 
-class MySqlLookout:
-    """See `ports.Lookout`."""
-
-    def __init__(self, session: Session, statements: Statements) -> None:
-        self._session = session
-        self._statements = statements
-
-    async def look(self, lanes: Sequence[int]) -> Sighting:
-        """One statement."""
-        statement = self._statements.backlog.look(lanes)
-
-        def work(connection: Connection) -> Sighting:
-            return Sighting(*map(bool, connection.exec_driver_sql(statement).one()))
-
-        return await self._session.run(work)
-
-
-class MySqlSampler:
-    """See `ports.Sampler`."""
-
-    def __init__(self, session: Session, statements: Statements) -> None:
-        self._session = session
-        self._statements = statements
-
-    async def sample(self, lanes: Sequence[int]) -> QueueSizes:
-        """One read of the index, and one more for each status that there is."""
-        if not lanes:
-            return QueueSizes(dict.fromkeys(UNDELIVERED, 0), 0.0)
-
-        def work(connection: Connection) -> QueueSizes:
-            statement = self._statements.backlog.counts(UNDELIVERED, lanes, COUNT_LIMIT)
-            counts = {Status(row[0]): row[1] for row in connection.exec_driver_sql(statement)}
-            oldest = 0
-            for status, count in counts.items():
-                if count:
-                    age = connection.exec_driver_sql(self._statements.backlog.heads(status, lanes)).scalar_one()
-                    oldest = max(oldest, age or 0)
-            return QueueSizes(counts, oldest / 1_000_000)
-
-        return await self._session.run(work)
+        return await self._session.transaction(work)

@@ -29,7 +29,7 @@ StartDaemon = Callable[..., Daemon]
 PYMYSQL, MYSQLDB = "mysql+pymysql", "mysql+mysqldb"
 
 UPDATE = "UPDATE `outbox_events` FORCE INDEX (PRIMARY) SET "
-PROMOTE = f"{UPDATE}status = 0, next_attempt_at = NULL%"
+SETTLE = f"{UPDATE}status = 1 WHERE%"
 
 
 @pytest.fixture
@@ -259,14 +259,39 @@ def test_an_outage_is_told_once_and_tried_with_patience(load: Load, work: StartD
         assert said.count("database.recovered") == 1
 
 
-def test_rows_that_somebody_locks(load: Load, work: StartDaemon) -> None:
-    """1205: a session holds a due retry for longer than anybody waits. Delivery goes on, and so does the lease."""
+def test_a_retry_that_somebody_locks(load: Load, work: StartDaemon) -> None:
+    """It is left, and nobody waits for it: retries in the lanes in front of it and behind are delivered meanwhile."""
+    daemon = work()
+    with load.outbox.connect() as connection, connection.cursor() as cursor:
+        due = {"status": 2, "next_attempt_at": "2037-01-01 00:00:00"}
+        locked = insert(connection, load.ledger, "locked", load.topic, **due)
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        cursor.execute(
+            "UPDATE outbox_events SET next_attempt_at = NOW() + INTERVAL 1 SECOND WHERE event_id = %s", (locked,)
+        )
+        connection.begin()
+        assert cursor.execute("SELECT id FROM outbox_events WHERE event_id = %s FOR UPDATE", (locked,))
+        until(lambda: load.count("event_id = %s AND next_attempt_at < NOW()", locked), "it is due")
+        with load.outbox.connect() as other:
+            retries = [insert(other, load.ledger, f"retry-{n}", load.topic, **due | PAST) for n in range(20)]
+        for retry in retries:
+            until(lambda retry=retry: load.count("event_id = %s AND status = 1", retry), "its neighbours are delivered")
+        assert load.count("event_id = %s AND status = 2", locked)
+        connection.commit()
+    assert not daemon.events("database.unavailable")
+    load.prove(daemon)
+
+
+PAST = {"next_attempt_at": "2020-01-01 00:00:00"}
+
+
+def test_a_delivered_row_that_somebody_locks(load: Load, work: StartDaemon) -> None:
+    """1205: for longer than anybody waits. The lease goes on, and so does delivery once the row is free."""
     daemon = work(LEASE__TTL="8s")
-    with load.outbox.connect() as connection, lock_a_retry(connection, load):
-        until(lambda: waiting(load.outbox.server, PROMOTE), "the daemon waits for it")
-        end = time.monotonic() + 12
-        while time.monotonic() < end:
-            load.until_more_is_sent(20)
+    with load.outbox.connect() as connection, lock_a_new_row(connection, load, daemon):
+        said = daemon.wait_for("settle.waiting")
+        assert said["reason"].startswith("database: 1205 ")
+    load.until_more_is_sent()
     assert not daemon.events("lease.lost")
     assert not daemon.events("lease.resumed")
     load.prove(daemon)
@@ -280,28 +305,33 @@ def test_deadlocks(load: Load, work: StartDaemon) -> None:
         cursor.execute("CREATE TABLE ballast (n INT PRIMARY KEY AUTO_INCREMENT, text VARCHAR(10))")
         before = deadlocks(server)
         for _ in range(3):
-            with lock_a_retry(connection, load):
+            with lock_a_new_row(connection, load, daemon) as neighbour:
                 cursor.executemany("INSERT INTO ballast (text) VALUES (%s)", [("x",)] * 500)
-                until(lambda: waiting(server, PROMOTE), "the daemon waits for it")
-                # The daemon holds its own row in share mode, and waits for the event; now each waits for the other.
-                cursor.execute("UPDATE outbox_instances SET host = CONCAT(host, '')")
+                until(lambda: waiting(server, SETTLE), "the daemon waits for it")
+                # It holds the row in front of it; now each waits for the other.
+                cursor.execute("UPDATE outbox_events SET event_type = event_type WHERE event_id = %s", (neighbour,))
         assert deadlocks(server) >= before + 3
     assert not daemon.events("lease.lost")
     load.prove(daemon)
 
 
 @contextmanager
-def lock_a_retry(connection: "pymysql.Connection[Any]", load: Load) -> Iterator[None]:
-    """A transaction that holds an event which comes due meanwhile, and which the daemon then wants to promote."""
+def lock_a_new_row(connection: "pymysql.Connection[Any]", load: Load, daemon: Daemon) -> Iterator[str]:
+    """A transaction that holds a new event, which the daemon sends and then wants to settle, behind an event of the
+    same batch, whose event id is yielded."""
     with connection.cursor() as cursor:
-        event = insert(connection, load.ledger, "locked", load.topic, status=2, next_attempt_at="2037-01-01 00:00:00")
-        due = "next_attempt_at = NOW() + INTERVAL 2 SECOND"
-        cursor.execute(f"UPDATE outbox_events SET {due} WHERE event_id = %s", (event,))
         # Without the lock on a gap, in which the writers' next event ids may fall.
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        connection.begin()
-        assert cursor.execute("SELECT id FROM outbox_events WHERE event_id = %s FOR UPDATE", (event,))
-        yield
+        daemon.signal(signal.SIGSTOP)
+        try:
+            connection.begin()
+            neighbour, event = (insert(connection, load.ledger, "locked", load.topic) for _ in range(2))
+            connection.commit()
+            connection.begin()
+            assert cursor.execute("SELECT id FROM outbox_events WHERE event_id = %s FOR UPDATE", (event,))
+        finally:
+            daemon.signal(signal.SIGCONT)
+        yield neighbour
         connection.commit()
 
 

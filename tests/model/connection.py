@@ -1,7 +1,7 @@
 """A process's connections to the simulated database: statements wait until somebody lets them happen, or fail."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -341,8 +341,9 @@ class SimulatedStore:
             return []
         return list(await self._run("upkeep", "held", lambda: self._db.held([lane], after)))
 
-    async def release_held(self, instance: str, ids: Sequence[int]) -> None:
-        await self._fenced("upkeep", f"release {list(ids)}", instance, lambda: self._db.release_held(ids))
+    async def release_held(self, instance: str, ids: Sequence[int]) -> int:
+        label = f"release {list(ids)}"
+        return int(await self._fenced("upkeep", label, instance, lambda: self._db.release_held(ids)))
 
     async def due_lanes(self, lanes: Sequence[int]) -> list[int]:
         return sorted({event.lane for event in self._db.due(lanes)})
@@ -352,8 +353,9 @@ class SimulatedStore:
             return []
         return list(await self._run("upkeep", "due", lambda: self._db.due(lanes)))
 
-    async def promote(self, instance: str, ids: Sequence[int]) -> None:
-        await self._fenced("upkeep", f"promote {list(ids)}", instance, lambda: self._db.promote(ids))
+    async def promote(self, instance: str, due: Sequence[DueEvent]) -> int:
+        label = f"promote {[event.id for event in due]}"
+        return int(await self._fenced("upkeep", label, instance, lambda: self._db.promote(due)))
 
     async def undate(self, instance: str, lanes: Sequence[int], limit: int) -> int:
         ids = list(await self._run("upkeep", "dated", lambda: self._db.dated_ids(lanes, limit)))
@@ -369,14 +371,14 @@ class SimulatedStore:
             return []
         return list(await self._run("upkeep", "stuck", lambda: [row for _, row in self._db.stuck(lanes, age)]))
 
-    async def release(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
+    async def release(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> int:
         label = f"recover {list(ids)}"
-        await self._fenced("upkeep", label, instance, lambda: self._db.release(status, ids, last_error))
+        return int(await self._fenced("upkeep", label, instance, lambda: self._db.release(status, ids, last_error)))
 
     async def unknown_status(self, lanes: Sequence[int], limit: int) -> list[UnknownStatus]:
         return []
 
-    async def give_up(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> None:
+    async def give_up(self, instance: str, status: Status, ids: Sequence[int], last_error: str) -> int:
         raise AssertionError("every status is known")
 
     async def move_dead(
@@ -395,10 +397,10 @@ class SimulatedStore:
     async def expired_dead(self, after: int, age: float, limit: int) -> tuple[list[int], int | None]:
         return [], None
 
-    async def delete_sent(self, ids: Iterable[int]) -> int:
+    async def delete_sent(self, ids: Sequence[int]) -> int:
         return 0
 
-    async def delete_dead(self, ids: Iterable[int]) -> int:
+    async def delete_dead(self, ids: Sequence[int]) -> int:
         return 0
 
     # --- Sampler

@@ -22,6 +22,7 @@ from outboxd.ports import (
     StuckEvent,
     TopicFilter,
 )
+from outboxd.store.upkeep import in_front_of_locked
 
 LANES = 4
 """Fewer than in truth, so that instances and aggregates meet more often."""
@@ -93,6 +94,8 @@ class SimulatedDatabase:
     dead: dict[int, Row] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
     lanes: dict[int, Lane] = field(default_factory=lambda: {lane: Lane() for lane in range(LANES)})
+    locked: set[int] = field(default_factory=set)
+    """Rows that an operator's transaction holds."""
     version: int = 0
     next_id: int = 1
 
@@ -173,6 +176,10 @@ class SimulatedDatabase:
             row.updated_at = self.clock()
         return found
 
+    def free(self, ids: Iterable[int]) -> list[int]:
+        """The rows that nobody holds."""
+        return [event_id for event_id in ids if event_id in self.rows and event_id not in self.locked]
+
     def sent(self, ids: Sequence[int]) -> int:
         """new -> sent; promise 1 is that it is the truth."""
         changed = self._change(ids, Status.NEW)
@@ -250,10 +257,13 @@ class SimulatedDatabase:
         found.sort(key=lambda row: (row.lane, row.due is not None, row.due or 0.0, row.id))
         return [DueEvent(row.id, row.lane, row.aggregate) for row in found]
 
-    def promote(self, ids: Sequence[int]) -> None:
+    def promote(self, due: Sequence[DueEvent]) -> int:
         """retry -> new."""
-        for row in self._change(ids, Status.RETRY):
+        chosen = in_front_of_locked(due, self.free(event.id for event in due))
+        promoted = self._change(chosen, Status.RETRY)
+        for row in promoted:
             row.status, row.due = Status.NEW, None
+        return len(promoted)
 
     def dated_ids(self, lanes: Collection[int], limit: int) -> list[int]:
         """New rows with a due time."""
@@ -282,22 +292,25 @@ class SimulatedDatabase:
         failed = [_blocked(row, failed=True) for row in self._of([lane], Status.ERROR)]
         return failed + [_blocked(row, failed=False) for row, _ in self._holding_dead([lane])]
 
-    def release_held(self, ids: Sequence[int]) -> None:
+    def release_held(self, ids: Sequence[int]) -> int:
         """They are due now."""
-        for row in self._change(ids, Status.RETRY):
-            if row.due == HELD_UNTIL:
-                row.due = None
+        released = [row for row in self._change(self.free(ids), Status.RETRY) if row.due == HELD_UNTIL]
+        for row in released:
+            row.due = None
+        return len(released)
 
     def stuck(self, lanes: Collection[int], age: float) -> list[tuple[int, StuckEvent]]:
         """Rows in processing that nobody has touched, with their lanes."""
         found = [row for row in self._of(lanes, Status.PROCESSING) if row.updated_at < self.clock() - age]
         return [(row.lane, StuckEvent(row.id, row.attempts)) for row in found]
 
-    def release(self, status: Status, ids: Sequence[int], last_error: str) -> None:
+    def release(self, status: Status, ids: Sequence[int], last_error: str) -> int:
         """processing -> new or error."""
-        for row in self._change(ids, Status.PROCESSING):
+        released = self._change(self.free(ids), Status.PROCESSING)
+        for row in released:
             row.status, row.due, row.attempts, row.error = status, None, row.attempts + 1, last_error
             row.dead_since = self.version if status is Status.ERROR else None
+        return len(released)
 
     def failed(self, lanes: Collection[int], after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
         """Rows in error, behind (lane, id)."""
@@ -305,7 +318,7 @@ class SimulatedDatabase:
 
     def move(self, ids: Sequence[int]) -> list[str]:
         """error -> dead letter."""
-        moved = self._change(ids, Status.ERROR)
+        moved = self._change(self.free(ids), Status.ERROR)
         for row in moved:
             del self.rows[row.id]
             row.holds = self.policy.holds(row.topic, "made")

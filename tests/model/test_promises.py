@@ -17,13 +17,14 @@ EXAMPLES = int(os.environ.get("OUTBOXD_MODEL_EXAMPLES", "0"))
 
 NORMAL = ["go"] * 8 + ["pick"] * 4 + ["commit"] * 3 + ["tick"] * 3
 FAULTS = [
-    "begin", "crash", "delayed", "foreign", "freeze", "join", "late", "lose", "operate", "outage", "poison", "ring",
-    "stall", "stop", "trouble",
+    "begin", "crash", "delayed", "foreign", "freeze", "join", "late", "lock", "lose", "operate", "outage", "poison",
+    "ring", "stall", "stop", "trouble",
 ]  # fmt: skip
 COMPANIONS = {
     "begin": ["begin", "finish", "finish"],
     "crash": ["crash", "join"],
     "freeze": ["freeze", "resume", "stall"],
+    "lock": ["lock", "lock", "delayed", "poison"],
     "lose": ["lose", "lose", "late"],
     "poison": ["poison", "poison"],
     "ring": ["ring", "fall", "fall", "hang"],

@@ -17,6 +17,7 @@ from tests.model.process import MAX_ATTEMPTS, Process, simulated
 AGGREGATES = ("a", "b", "c", "d", "f")
 TOPICS = ("x", "y")
 MAX_PROCESSES = 4
+UNHURRIED = (Status.RETRY, Status.PROCESSING, Status.ERROR)
 PATIENCE = 400
 """Rounds in which everything must settle once nothing is broken any more; each is half a second."""
 
@@ -327,6 +328,16 @@ class World:
         self._broker.missing ^= {TOPICS[which % len(TOPICS)]}
         self._tell(f"topics in trouble: {sorted(self._broker.missing)}")
 
+    def lock(self, which: int, how: int) -> None:
+        """A session holds a row that waits for a worker other than the relay, or all that it holds are free again."""
+        waiting = sorted(row.id for row in self._db.rows.values() if row.status in UNHURRIED)
+        if how == 3 or not waiting:
+            self._db.locked.clear()
+            self._tell("no row is locked")
+            return
+        self._db.locked.add(waiting[which % len(waiting)])
+        self._tell(f"locked: {sorted(self._db.locked)}")
+
     def ring(self, which: int, how: int) -> None:
         """A bell rings for no reason, or once more."""
         if self._processes:
@@ -375,6 +386,7 @@ class World:
         """Nothing is broken any more: everything must come to its end."""
         self._tell("-- nothing is broken any more")
         self._broker.down, self._broker.missing = False, set()
+        self._db.locked.clear()
         for process in self._processes:
             process.frozen = False
         while self._late:

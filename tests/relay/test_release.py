@@ -23,6 +23,7 @@ class Table:
     def __init__(self) -> None:
         self.dead: set[int] = set()
         self.waiting: set[int] = set()
+        self.locked: set[int] = set()
         self.held_now = True
 
     async def look(self, _lanes: Sequence[int]) -> Sighting:
@@ -48,9 +49,11 @@ class Table:
         """By id."""
         return [HeldEvent(event_id, "a") for event_id in sorted(self.waiting) if event_id > after]
 
-    async def release_held(self, _instance: str, ids: Sequence[int]) -> None:
-        """They are due."""
-        self.waiting.difference_update(ids)
+    async def release_held(self, _instance: str, ids: Sequence[int]) -> int:
+        """They are due, but for those that somebody has locked."""
+        free = set(ids) - self.locked
+        self.waiting -= free
+        return len(free)
 
 
 @pytest.fixture
@@ -88,6 +91,18 @@ async def test_a_dead_letter_that_comes_and_goes_between_two_looks(table: Table,
     table.waiting = {5}
     await release.run_once()
     assert table.waiting == set()
+
+
+async def test_held_events_that_somebody_has_locked_are_let_go_of_at_the_next_look(
+    table: Table, release: HoldRelease
+) -> None:
+    """The others go at once, and what is rightly held stays."""
+    table.dead, table.waiting, table.locked = {4}, {2, 3, 5}, {2}
+    await release.run_once()
+    assert table.waiting == {2, 5}
+    table.locked = set()
+    await release.run_once()
+    assert table.waiting == {5}
 
 
 async def test_held_events_that_vanish_while_their_lane_is_busy_keep_nobody_from_reading_it(table: Table) -> None:

@@ -2,39 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from outboxd.model import TableNames
-from outboxd.order import OrderPolicy
-from outboxd.store.engine import ConnectOptions
-from outboxd.store.store import Store, open_store
 from tests.conftest import Database
 from tests.end_to_end.application import INSERT, Ledger
+from tests.store.opened import store_of
 
 EVERY = 0.02
 PATIENCE = 10.0
 LANES = range(64)
-
-
-@asynccontextmanager
-async def store_of(outbox: Database) -> AsyncIterator[Store]:
-    """As the daemon opens it."""
-    store = await open_store(
-        outbox.url,
-        TableNames(),
-        batch_bytes=10**6,
-        keep_sent=True,
-        policy=OrderPolicy(),
-        default_topic="",
-        lease_ttl=15,
-        options=ConnectOptions(),
-    )
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 def commit(outbox: Database, events: int = 1) -> None:

@@ -24,10 +24,12 @@ class DeadLetterStatements:
         )
 
     def lock_failed(self, ids: Iterable[int]) -> str:
-        """Holds rows in error until the end of the transaction, with the beginning of the reasons they carry."""
+        """Holds rows in error until the end of the transaction, with the beginning of the reasons they carry; waits for
+        none that somebody else holds."""
         return (
             f"SELECT id, {utf8('LEFT(last_error, 100)')}, {utf8(self._.topic)}, {utf8('event_type')} "
-            f"FROM {self._.by_id} WHERE id IN ({integers(ids)}) AND status = {Status.ERROR:d} FOR UPDATE"
+            f"FROM {self._.by_id} WHERE id IN ({integers(ids)}) AND status = {Status.ERROR:d} "
+            "FOR UPDATE SKIP LOCKED"
         )
 
     def copy_dead(self, ids: Iterable[int]) -> str:

@@ -33,6 +33,13 @@ class RetentionStatements:
         where = f"WHERE id IN ({integers(ids)}) AND status = {Status.SENT:d}"
         return f"DELETE e FROM {self._.events} AS e FORCE INDEX (PRIMARY) {where}"
 
+    def lock_dead(self, ids: Iterable[int]) -> str:
+        """Holds those of the dead letters that nobody else holds until the end of the transaction; waits for none."""
+        return (
+            f"SELECT id FROM {self._.dead} FORCE INDEX (PRIMARY) WHERE id IN ({integers(ids)}) AND holds IS NULL "
+            "FOR UPDATE SKIP LOCKED"
+        )
+
     def delete_dead(self, ids: Iterable[int]) -> str:
         """Deletes dead letters that hold nothing; MySQL uses the index only where there is such a condition too."""
         return f"DELETE d FROM {self._.dead} AS d FORCE INDEX (PRIMARY) WHERE id IN ({integers(ids)}) AND holds IS NULL"

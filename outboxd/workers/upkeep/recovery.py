@@ -63,10 +63,13 @@ class StuckRecovery:
             for event in stuck:
                 transition = decide(Status.PROCESSING, Happening.STUCK, event.attempt_count, self._policy)
                 groups[transition.status].append(event.id)
+            counts: dict[str, int] = {}
             for status, ids in groups.items():
-                await self._upkeep.release(self._lease.require(), status, ids, STUCK)
-            counts = {status.name.lower(): len(ids) for status, ids in groups.items()}
-            self._log.warning("events.recovered", lane=lane, **counts)
+                counts[status.name.lower()] = await self._upkeep.release(self._lease.require(), status, ids, STUCK)
+            if any(counts.values()):
+                self._log.warning("events.recovered", lane=lane, **counts)
+            if sum(counts.values()) < len(stuck):
+                return  # the others are locked, and still the first ones
 
 
 class UnknownStatusSweep:
@@ -93,8 +96,11 @@ class UnknownStatusSweep:
         for row in found:
             transition = decide(None, Happening.UNKNOWN_STATUS, row.attempt_count, self._policy)
             groups[row.status, transition.status].append(row.id)
+        given_up = 0
         for (unknown, status), ids in groups.items():
             reason = UNKNOWN_STATUS.format(unknown)
-            await self._upkeep.give_up(self._lease.require(), status, ids, reason)
-            self._log.warning("events.given_up", count=len(ids), first_id=ids[0], reason=reason)
-        return 0.0 if len(found) == CHUNK else self._interval
+            count = await self._upkeep.give_up(self._lease.require(), status, ids, reason)
+            if count:
+                self._log.warning("events.given_up", count=count, first_id=ids[0], reason=reason)
+            given_up += count
+        return 0.0 if given_up == CHUNK else self._interval

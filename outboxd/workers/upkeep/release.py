@@ -73,14 +73,14 @@ class HoldRelease:
         for row in await self._upkeep.holding_rows(lane):
             if row.failed is None or self._order.holds(*row.failed):
                 holders[row.aggregate_id] = min(row.id, holders.get(row.aggregate_id, row.id))
-        after, released, kept = LOWEST, 0, 0
+        after, released, kept, locked = LOWEST, 0, 0, 0
         while held := await self._upkeep.held(lane, after, CHUNK):
             free = [event.id for event in held if event.id < holders.get(event.aggregate_id, event.id + 1)]
-            if free:
-                await self._upkeep.release_held(instance, free)
-            after, released, kept = held[-1].id, released + len(free), kept + len(held) - len(free)
+            done = await self._upkeep.release_held(instance, free) if free else 0
+            after, released, kept = held[-1].id, released + done, kept + len(held) - len(free)
+            locked += len(free) - done
         self._seen.pop(lane, None)
-        if kept:
+        if kept and not locked:
             # Else nothing is remembered: a dead letter may come, hold events and go again between two looks.
             self._seen[lane] = (holding, time.monotonic())
         if released:

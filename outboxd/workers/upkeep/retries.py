@@ -34,4 +34,5 @@ class RetryScheduler:
 
     async def _promote(self, lane: int) -> None:
         while due := await self._upkeep.due([lane], CHUNK):
-            await self._upkeep.promote(self._lease.require(), [event.id for event in due])
+            if await self._upkeep.promote(self._lease.require(), due) < len(due):
+                return  # the others are locked, and still the first ones
