@@ -79,10 +79,14 @@ class Bell:
             self._log.warning(
                 "doorbell.deaf",
                 reason="events were written of which the binary log did not tell; see binlog_ignore_db, binlog_do_db "
-                "and sql_log_bin",
+                "and sql_log_bin; or rows were made new by an UPDATE, which does not ring",
             )
 
     # --- what it is told
+
+    def expect(self) -> None:
+        """There is more to read, as a read has shown."""
+        self._stirred = True
 
     def stir(self) -> None:
         """There may be something to read, for another reason than a write."""
@@ -91,7 +95,7 @@ class Bell:
 
     def hung(self, row_format: str) -> None:
         """It will ring from now on."""
-        self._hung, self._reason = True, None
+        self._hung, self._reason, self._missed = True, None, 0
         if row_format == "ROW":
             self._log.info("doorbell.ringing")
         else:

@@ -23,7 +23,7 @@ from outboxd.workers.lease import Lease, LeaseKeeper
 from outboxd.workers.loop import DatabaseWatch, Loop, Worker
 from outboxd.workers.monitor import SinkMonitor
 from outboxd.workers.relay import Limits, Relay
-from outboxd.workers.relay.reader import Reading
+from outboxd.workers.relay.parts import Parts
 from outboxd.workers.rounds import Rounds
 from outboxd.workers.upkeep import (
     DeadLetterMover,
@@ -133,7 +133,7 @@ class Crew:
 
     def _make_relay(self) -> Relay:
         ports, terms = self._ports, self._terms
-        reading = Reading(
+        parts = Parts(
             ports.reader,
             ports.settler,
             ports.upkeep,
@@ -144,7 +144,7 @@ class Crew:
             terms.policy,
             terms.order,
         )
-        return Relay(reading, terms.limits, self._metrics, self._source, self._bell)
+        return Relay(parts, terms.limits, self._metrics, self._source, self._bell)
 
     def _make_upkeep(self) -> list[Worker]:
         source, terms, metrics = self._source, self._terms, self._metrics

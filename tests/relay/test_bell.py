@@ -48,6 +48,16 @@ def book_of(*lanes: int) -> LaneBook:
     return book
 
 
+async def hung_over_what_is_new() -> Bell:
+    """A bell that hears; every look finds something."""
+    lookout = OneLookout(new=True)
+    lookout.answer.set()
+    bell = Bell(Rounds(lookout, book_of(1)), cast(Metrics, NoMetrics()), "test")
+    bell.hung("ROW")
+    await bell.nothing_new()
+    return bell
+
+
 @pytest.fixture
 async def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """`clock(seconds)` lets time pass for who asks the loop."""
@@ -99,11 +109,7 @@ async def test_a_stir_is_answered_by_a_read(clock: Callable[[float], None]) -> N
 
 async def test_a_bell_that_never_rings_is_not_waited_for(clock: Callable[[float], None]) -> None:
     """What is found without a ring, again and again, ends the trust; a ring restores it."""
-    lookout = OneLookout(new=True)
-    lookout.answer.set()
-    bell = Bell(Rounds(lookout, book_of(1)), cast(Metrics, NoMetrics()), "test")
-    bell.hung("ROW")
-    await bell.nothing_new()
+    bell = await hung_over_what_is_new()
     for found in (False, *[True] * DEAF):  # what was new and is not found is in flight
         clock(2 * IDLE)
         assert bell.trusted
@@ -156,11 +162,7 @@ async def test_rounds_are_at_the_same_moments_for_all() -> None:
 
 async def test_a_find_that_another_cause_explains_is_no_miss(clock: Callable[[float], None]) -> None:
     """A look saw that there is more, a batch was cut, and the rest was found when it landed."""
-    lookout = OneLookout(new=True)
-    lookout.answer.set()
-    bell = Bell(Rounds(lookout, book_of(1)), cast(Metrics, NoMetrics()), "test")
-    bell.hung("ROW")
-    await bell.nothing_new()
+    bell = await hung_over_what_is_new()
     for _ in range(DEAF):
         clock(2 * IDLE)
         assert not await bell.nothing_new()
@@ -172,11 +174,7 @@ async def test_a_find_that_another_cause_explains_is_no_miss(clock: Callable[[fl
 
 async def test_what_may_be_somebody_elses_does_not_prove_that_it_hears(clock: Callable[[float], None]) -> None:
     """Somebody alters tables all the time; our inserts are kept out of the log."""
-    lookout = OneLookout(new=True)
-    lookout.answer.set()
-    bell = Bell(Rounds(lookout, book_of(1)), cast(Metrics, NoMetrics()), "test")
-    bell.hung("ROW")
-    await bell.nothing_new()
+    bell = await hung_over_what_is_new()
     for _ in range(DEAF):
         bell.ring(certain=False)
         await bell.nothing_new()

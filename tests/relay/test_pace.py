@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import pytest
+
 from outboxd.backoff import Backoff
 from outboxd.holds import HoldBook
 from outboxd.lanes import LaneBook
@@ -15,7 +17,7 @@ from outboxd.telemetry.metrics import Metrics
 from outboxd.workers.bell import IDLE, Bell
 from outboxd.workers.lease import Lease
 from outboxd.workers.relay import Limits, Relay
-from outboxd.workers.relay.reader import Reading
+from outboxd.workers.relay.parts import Parts
 from outboxd.workers.relay.tempo import MOST_PACE, QUIET, SLOW_READ, SLOW_READS
 from tests.relay.test_bell import NoMetrics
 from tests.relay.test_reader import Table, event
@@ -44,11 +46,11 @@ def relay_of(outbox: Outbox, batch_size: int, poll_interval: float = 0.05) -> Re
     lease, book, order = Lease(), LaneBook(), OrderPolicy()
     lease.extend("i", float("inf"))
     book.grant([Grant(lane, 0, None) for lane in (1, 2)], 1000)
-    parts: Any = (outbox, outbox, outbox, outbox)
-    reading = Reading(*parts, book, HoldBook(order), lease, RetryPolicy(3, Backoff()), order)
+    ports: Any = (outbox, outbox, outbox, outbox)
+    parts = Parts(*ports, book, HoldBook(order), lease, RetryPolicy(3, Backoff()), order)
     metrics = cast(Metrics, NoMetrics())
     bell = Bell(cast(Any, None), metrics, "s")
-    return Relay(reading, Limits(batch_size, 10**6, 3, 10**6, poll_interval), metrics, "s", bell)
+    return Relay(parts, Limits(batch_size, 10**6, 3, 10**6, poll_interval), metrics, "s", bell)
 
 
 async def test_a_batch_that_had_all_there_was_is_followed_at_a_distance() -> None:
@@ -141,6 +143,20 @@ async def test_rows_that_carry_a_due_time_are_put_right_without_a_rest() -> None
         assert await relay.run_once() == 0
     await relay.run_once()
     assert relay._in_flight
+    await relay.drain(10)
+
+
+async def test_what_a_cut_read_left_is_read_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is nothing that the bell has missed, however long ago it rang. (Here a look would fail: there is nobody.)"""
+    outbox = Outbox([event(number, lane=1 + number // 2) for number in range(4)])
+    relay = relay_of(outbox, 2)
+    relay._bell.hung("ROW")
+    await relay.run_once()
+    loop = asyncio.get_running_loop()
+    true = loop.time
+    monkeypatch.setattr(loop, "time", lambda: true() + 10)
+    await relay.run_once()
+    assert len(relay._in_flight) == 2
     await relay.drain(10)
 
 

@@ -13,7 +13,8 @@ from outboxd.model import Event
 from outboxd.order import OrderPolicy
 from outboxd.ports import NOTHING_STANDS, Found, Grant, LaneSignature, Snapshot, TopicFilter
 from outboxd.workers.lease import Lease
-from outboxd.workers.relay.reader import BatchReader, Reading
+from outboxd.workers.relay.parts import Parts
+from outboxd.workers.relay.reader import BatchReader
 
 
 def event(number: int, lane: int = 1, topic: str = "t", payload: bytes | None = b"{}", size: int = 0) -> Event:
@@ -71,8 +72,8 @@ def reader_of(table: Table, *, deaths: int = 0, order: OrderPolicy | None = None
     lease.extend("i", float("inf"))
     book.grant([Grant(lane, deaths, None) for lane in (1, 2)], 1000)
     policy = RetryPolicy(3, Backoff())
-    parts: Any = (table, table, table, table)
-    return book, BatchReader(Reading(*parts, book, HoldBook(order), lease, policy, order))
+    ports: Any = (table, table, table, table)
+    return book, BatchReader(Parts(*ports, book, HoldBook(order), lease, policy, order))
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:

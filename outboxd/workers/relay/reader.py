@@ -7,14 +7,10 @@ from operator import attrgetter
 from typing import Final
 
 from outboxd.errors import DatabaseUnavailableError, Failure, FailureKind
-from outboxd.holds import HoldBook
-from outboxd.lanes import LaneBook
-from outboxd.lifecycle import RetryPolicy
 from outboxd.model import Event
-from outboxd.order import OrderPolicy
-from outboxd.ports import EVERY_TOPIC, EventReader, Found, Settler, Sink, Standing, TopicFilter, Upkeep
-from outboxd.workers.lease import Lease
+from outboxd.ports import EVERY_TOPIC, Found, Standing, TopicFilter
 from outboxd.workers.relay.batch import Batch, payload_size
+from outboxd.workers.relay.parts import Parts
 from outboxd.workers.relay.suspects import Suspects
 
 UNTORN: Final = 60.0
@@ -28,21 +24,6 @@ UNREADABLE = Failure(
 )
 
 in_order = attrgetter("lane", "id")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The books and ports that reading needs."""
-
-    reader: EventReader
-    settler: Settler
-    upkeep: Upkeep
-    sink: Sink
-    book: LaneBook
-    holds: HoldBook
-    lease: Lease
-    policy: RetryPolicy
-    order: OrderPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +44,9 @@ class _Wish:
 class BatchReader:
     """Makes batches, one at a time."""
 
-    def __init__(self, reading: Reading) -> None:
-        self._ = reading
-        self.suspects = Suspects(reading.settler, reading.sink, reading.book, reading.policy)
+    def __init__(self, parts: Parts) -> None:
+        self._ = parts
+        self.suspects = Suspects(parts.settler, parts.sink, parts.book, parts.policy)
         self._untorn_until = 0.0
 
     async def next(

@@ -12,8 +12,9 @@ from outboxd.ports import Report, TopicFilter
 from outboxd.telemetry.metrics import Metrics
 from outboxd.workers.bell import IDLE, Bell
 from outboxd.workers.relay.batch import Batch
+from outboxd.workers.relay.parts import Parts
 from outboxd.workers.relay.pauses import Pauses
-from outboxd.workers.relay.reader import BatchReader, Reading
+from outboxd.workers.relay.reader import BatchReader
 from outboxd.workers.relay.settling import Settling
 from outboxd.workers.relay.sizes import BatchSize
 from outboxd.workers.relay.tempo import Tempo
@@ -43,10 +44,10 @@ class Relay:
 
     name = "relay"
 
-    def __init__(self, reading: Reading, limits: Limits, metrics: Metrics, source: str, bell: Bell) -> None:
-        self._reader = BatchReader(reading)
-        self._settling = Settling(reading, self._reader.suspects, metrics, source)
-        self._ = reading
+    def __init__(self, parts: Parts, limits: Limits, metrics: Metrics, source: str, bell: Bell) -> None:
+        self._reader = BatchReader(parts)
+        self._settling = Settling(parts, self._reader.suspects, metrics, source)
+        self._ = parts
         self._limits = limits
         self._metrics = metrics
         self._bell = bell
@@ -112,6 +113,7 @@ class Relay:
         if any(self.pauses.open_circuits()):
             return 0.0 if started is not None else min(IDLE, self._limits.poll_interval)
         if self._.book.unfinished or (started is not None and (started.cut or started.suspect)):
+            self._bell.expect()
             return 0.0
         now = asyncio.get_running_loop().time()
         if started is None:

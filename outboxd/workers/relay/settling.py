@@ -13,7 +13,7 @@ from outboxd.ports import Rejection, Report
 from outboxd.settlement import Plan, plan
 from outboxd.telemetry.metrics import LATENCY_SAMPLES, Metrics
 from outboxd.workers.relay.batch import Batch
-from outboxd.workers.relay.reader import Reading
+from outboxd.workers.relay.parts import Parts
 from outboxd.workers.relay.suspects import Suspects
 
 log = structlog.get_logger(__name__)
@@ -24,8 +24,8 @@ SETTLE_BACKOFF: Final = Backoff(base=0.1, max=2.0, jitter=0.3)
 class Settling:
     """The last stretch of every batch of a relay."""
 
-    def __init__(self, reading: Reading, suspects: Suspects, metrics: Metrics, source: str) -> None:
-        self._ = reading
+    def __init__(self, parts: Parts, suspects: Suspects, metrics: Metrics, source: str) -> None:
+        self._ = parts
         self._suspects = suspects
         self._metrics = metrics
         self._log = log.bind(source=source)
