@@ -76,7 +76,7 @@ def measure(arguments: argparse.Namespace, console: Console) -> tuple[Result, Pa
 
 
 def _tell(console: Console, database: str, line: str) -> None:
-    console.print(f"  {database}: {line}", highlight=False)
+    console.print(f"  {database}: {line}", highlight=False, markup=False)
 
 
 def make(names: Sequence[str], scene: Scene, result: Result, path: Path, console: Console) -> None:
@@ -119,7 +119,7 @@ def main() -> int:
     try:
         result, path = measure(arguments, console)
     except UnavailableError as reason:
-        console.print(f"a server is missing: {reason}", style="red")
+        console.print(f"a server is missing: {reason}", style="red", markup=False)
         return 1
     show(result, console)
     console.print(f"written to {path}")

@@ -326,7 +326,7 @@ def main() -> int:
                     console.print(f"{server.name} {server.version}")
                     measure(server, kafka, folder, arguments.rows, report)
     except UnavailableError as reason:
-        console.print(f"a server is missing: {reason}", style="red")
+        console.print(f"a server is missing: {reason}", style="red", markup=False)
         return 1
     console.print(table)
     return 0

@@ -22,6 +22,11 @@ TIMEOUT: Final = 60.0
 WATCH_INTERVAL: Final = 0.02
 LANES: Final = "lease.lanes"
 """What the daemon logs when it may deliver."""
+BELL: Final = "doorbell.kind=binlog"
+"""The setting that has the daemon woken by the database's binary log."""
+RINGING: Final = "doorbell.ringing"
+SILENT: Final = ("doorbell.lost", "doorbell.deaf")
+"""What it logs when it is, and when it is no longer."""
 
 
 class Usage(NamedTuple):
@@ -98,8 +103,11 @@ class Process:
             self._process.wait()
 
     def stop(self) -> Usage:
-        """Tells it to end, and waits for it."""
+        """Tells it to end, and waits for it. Raises RuntimeError when its doorbell had fallen silent."""
         self.check()
+        said = self._log.read_text(errors="replace")
+        if any(event in said for event in SILENT):
+            raise self._failure("was not woken all the time")
         self._process.terminate()
         return self.wait()
 
@@ -203,6 +211,8 @@ class Outboxd:
         process = self._start(database_url, kafka, log, port)
         # The log costs it nothing, and a drain is not asked for its health either: one question, at the end.
         process.until(lambda: LANES in log.read_text(), "has lanes")
+        if BELL in self.settings:
+            process.until(lambda: RINGING in log.read_text(), "its doorbell rings")
         process.until(lambda: _is_ready(port), "ready")
         return process
 

@@ -141,7 +141,7 @@ def main() -> int:
     try:
         counts = count(arguments.databases, console)
     except UnavailableError as reason:
-        console.print(f"a server is missing: {reason}", style="red")
+        console.print(f"a server is missing: {reason}", style="red", markup=False)
         return 1
     console.print(table(counts))
     problems = [f"TOO MUCH: {line}" for line in exceeded(counts)]

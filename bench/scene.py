@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from bench.backlog import migrated_database
-from bench.program import BareLoop, Outboxd, Program, Usage
+from bench.program import BELL, BareLoop, Outboxd, Program, Usage, cpu_seconds
 from tests.servers.kafka import Kafka
 from tests.servers.sql import SqlServer
 
-BELL: Final = "doorbell.kind=binlog"
-"""The setting that has the daemon woken by the database's binary log."""
+CALM: Final = 0.05
+"""Share of a core that the database may use to count as calm."""
+LONGEST_CALM: Final = 20.0
+"""Seconds; then it is measured all the same."""
 
 _serial = count(1)
 
@@ -64,6 +67,18 @@ class Scene:
     def outboxd(self, *settings: str) -> Outboxd:
         """The daemon, with the settings of the command line and these."""
         return Outboxd([*self.settings, *settings])
+
+    def wait_until_calm(self) -> None:
+        """Until the database has written back and purged what was written before."""
+        deadline = time.monotonic() + LONGEST_CALM
+        used = cpu_seconds(self.server.pid)
+        while time.monotonic() < deadline:
+            time.sleep(1.0)
+            now = cpu_seconds(self.server.pid)
+            if now - used < CALM:
+                return
+            used = now
+        self.tell(f"{self.server.name} was not calm within {LONGEST_CALM:.0f} s")
 
     @property
     def bare_loop(self) -> BareLoop:

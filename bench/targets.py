@@ -60,7 +60,7 @@ def _drain(result: Result, database: str) -> Found:
 def _peer(result: Result, database: str) -> Found:
     contest = result.get("drain", database)
     ratio = contest and contest.ratio(OUTBOXD, to=TUNED)
-    return (f"{ratio:.2f}", ratio > AHEAD[database]) if ratio else None
+    return (f"{ratio:.2f}", ratio > 1 and ratio >= AHEAD[database]) if ratio else None
 
 
 def _cpu(result: Result, database: str) -> Found:

@@ -238,7 +238,7 @@ def test_sittings_are_one_by_their_medians(monkeypatch: pytest.MonkeyPatch) -> N
     found = list(latency._in_turns(scene, ways, 50))
     assert order == ["polling", "doorbell", "doorbell", "polling", "polling", "doorbell"]
     assert [(one.way, one.latency) for one in found] == [
-        (way, Latency("MySQL", 30, 50, 4.0, 8.0, 12.0, 16.0)) for way in ways
+        (way, Latency("MySQL", 30, 50, 4.0, 8.0, 12.0, 36.0)) for way in ways
     ]
     assert [one.latency.events for one in latency._in_turns(scene, ways, 1)] == [10, 10]
 

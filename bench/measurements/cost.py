@@ -10,17 +10,12 @@ from bench.contenders import contenders
 from bench.counters import counters, cpu, difference
 from bench.drain import newest_id, wait_until_drained
 from bench.measurements.measurement import Measurement, cpu_per_event, mebibytes
-from bench.program import cpu_seconds
 from bench.scene import Scene
 from bench.stage import Contender
 from bench.topic import create_topic
 
 EVENTS: Final = 100_000
 AGGREGATES: Final = 1000
-CALM: Final = 0.05
-"""Share of a core that the database may use to count as calm."""
-LONGEST_CALM: Final = 20.0
-"""Seconds; then it is measured all the same."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,7 @@ def observe(scene: Scene, contender: Contender, events: int, seconds: float = 0.
     with contender.stage() as stage:
         low = newest_id(stage.connection)
         fill(stage.connection, make_events(events, AGGREGATES), topic)
-        wait_until_calm(scene)
+        scene.wait_until_calm()
         before, used = counters(stage.connection), cpu(pids)
         began = time.monotonic()
         with stage.delivering() as process:
@@ -101,24 +96,11 @@ def observe(scene: Scene, contender: Contender, events: int, seconds: float = 0.
                 process.check()
             spent = {"daemon": process.cpu_seconds - own, "broker": cpu(pids)["broker"] - used["broker"]}
             peak_rss = process.peak_rss
-        wait_until_calm(scene)  # what was changed is purged behind the drain, and that is part of the price
+        scene.wait_until_calm()  # what was changed is purged behind the drain, and that is part of the price
         after = difference(counters(stage.connection), before)
         spent["database"] = cpu(pids)["database"] - used["database"]
     scene.kafka.delete_topic(topic)
     return Observation(passed, after, spent, peak_rss)
-
-
-def wait_until_calm(scene: Scene) -> None:
-    """Until the database has written back and purged what was written before."""
-    deadline = time.monotonic() + LONGEST_CALM
-    used = cpu_seconds(scene.server.pid)
-    while time.monotonic() < deadline:
-        time.sleep(1.0)
-        now = cpu_seconds(scene.server.pid)
-        if now - used < CALM:
-            return
-        used = now
-    scene.tell(f"{scene.server.name} was not calm within {LONGEST_CALM:.0f} s")
 
 
 def rows(figures: Costs) -> Sequence[Sequence[str]]:

@@ -61,11 +61,8 @@ def _crash(scene: Scene, events: int) -> Crash:
     with migrated_database(server) as database, server.connect(database) as connection:
         fill(connection, written, topic)
         with program.start(server.url(database), kafka.bootstrap, scene.log("killed")) as process:
-            deadline = time.monotonic() + PATIENCE
-            while count_messages(kafka, topic) < KILLED_AT * len(written):
-                process.check()
-                if time.monotonic() > deadline:
-                    raise RuntimeError("the daemon has not delivered enough to be killed")
+            enough = KILLED_AT * len(written)
+            process.until(lambda: count_messages(kafka, topic) >= enough, "enough is delivered", PATIENCE)
             process.kill()
             killed_at = time.monotonic()
         before = count_messages(kafka, topic)

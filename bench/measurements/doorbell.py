@@ -4,15 +4,14 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from bench.backlog import migrated_database
 from bench.counters import counters, cpu, difference
 from bench.latency import Latency, latency_of
 from bench.measurements.measurement import Measurement, mebibytes, milliseconds
-from bench.program import TIMEOUT, Process
-from bench.scene import BELL, Scene
+from bench.program import BELL
+from bench.scene import Scene
 from bench.traffic import Traffic
 from tests.servers.sql import SqlServer
 
@@ -71,7 +70,6 @@ def _beside(scene: Scene, traffic: str, row_bytes: int | None) -> Beside:
         server.connect(database) as connection,
         scene.outboxd(BELL).start_ready(server.url(database), kafka.bootstrap, log) as process,
     ):
-        wait_until_ringing(process, log)
         pids = {"daemon": process.pid, "database": server.pid}
         with Traffic(server, row_bytes) if row_bytes else nullcontext():
             time.sleep(scene.seconds(SETTLED))
@@ -84,8 +82,6 @@ def _beside(scene: Scene, traffic: str, row_bytes: int | None) -> Beside:
                 process, server, database, kafka, ledger, per_second=RATE, seconds=scene.seconds(SECONDS)
             )
         peak_rss = process.stop().peak_rss
-    if "doorbell.lost" in log.read_text():
-        raise RuntimeError(f"the bell was lost beside {traffic}: see {log}")
     return Beside(
         traffic,
         counted["binlog_bytes"] / seconds,
@@ -93,16 +89,6 @@ def _beside(scene: Scene, traffic: str, row_bytes: int | None) -> Beside:
         peak_rss,
         latency,
     )
-
-
-def wait_until_ringing(process: Process, log: Path) -> None:
-    """Until the daemon says that it listens. Raises RuntimeError."""
-    deadline = time.monotonic() + TIMEOUT
-    while "doorbell.ringing" not in log.read_text():
-        process.check()
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"the bell of {process} does not ring")
-        time.sleep(0.02)
 
 
 def purge(server: SqlServer) -> None:

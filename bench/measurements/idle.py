@@ -9,8 +9,8 @@ from bench.contenders import bare_loop, outboxd, peers
 from bench.counters import counters, cpu, difference
 from bench.measurements.latency import DOORBELL, POLLING
 from bench.measurements.measurement import Measurement, mebibytes
-from bench.program import Outboxd
-from bench.scene import BELL, Scene
+from bench.program import BELL, Outboxd
+from bench.scene import Scene
 from bench.stage import Contender
 
 SECONDS: Final = 15.0

@@ -9,14 +9,14 @@ from bench.contenders import bare_loop, outboxd, peers
 from bench.latency import Latency, latency_of, measure_floor, middle
 from bench.measurements import sustained
 from bench.measurements.measurement import Measurement, milliseconds, thousands
-from bench.scene import BELL, Scene
+from bench.program import BELL
+from bench.scene import Scene
 from bench.stage import Contender
 
 RATES: Final = (1, 50, 500, 5000)
 FLOOR_RATES: Final = (50, 500)
-BARE_RATES: Final = (50, 500)
-PEER_RATES: Final = {False: (50,), True: (50, 500)}
-"""By whether it is tuned."""
+UNTUNED_RATES: Final = (50,)
+"""Of the peer with default settings; all others are measured at all rates."""
 SITTINGS: Final = {50: 3, 500: 3}
 """How often a rate is measured for outboxd, each way in turn; the others' are measured once."""
 SECONDS: Final = 6.0
@@ -60,15 +60,15 @@ def measure(scene: Scene) -> Latencies:
     else:
         ways[DOORBELL] = outboxd(scene, BELL)
     half = sustained.half(scene)
-    for rate in sorted({*RATES, *([half] if half else [])}):
+    every = sorted({*RATES, *([half] if half else [])})
+    for rate in every:
         for line in _in_turns(scene, ways, rate):
             _note(scene, lines, line)
-        if rate in BARE_RATES:
-            _note(scene, lines, _line(scene, bare_loop(scene), POLLING, rate))
+        _note(scene, lines, _line(scene, bare_loop(scene), POLLING, rate))
     for rate in FLOOR_RATES:
         floor = measure_floor(scene.server, scene.kafka, per_second=rate, seconds=seconds(scene, rate))
         _note(scene, lines, Line(FLOOR, "", floor))
-    for tuned, rates in PEER_RATES.items():
+    for tuned, rates in ((False, UNTUNED_RATES), (True, every)):
         with peers(scene, tuned=[tuned]) as others:
             for peer, rate in product(others, rates):
                 _note(scene, lines, _line(scene, peer, "", rate))
@@ -133,7 +133,7 @@ def rows(figures: Latencies) -> Sequence[Sequence[str]]:
 MEASUREMENT: Final = Measurement(
     "latency",
     "From COMMIT to the consumer",
-    lambda scale, _: 220 + 170 * scale,
+    lambda scale, _: 270 + 230 * scale,
     Latencies,
     measure,
     ("program", "", "events/s", "events", "p50", "p95", "p99", "max"),

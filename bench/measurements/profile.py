@@ -9,9 +9,9 @@ from typing import Final
 from bench import sampling
 from bench.backlog import migrated_database
 from bench.counters import counters, difference
-from bench.measurements.doorbell import wait_until_ringing
 from bench.measurements.measurement import Measurement
-from bench.scene import BELL, Scene
+from bench.program import BELL
+from bench.scene import Scene
 from bench.topic import create_topic
 from bench.writer import Writer, steady
 
@@ -69,7 +69,6 @@ def _profile(scene: Scene, database: str, topic: str) -> Profile:
         scene.outboxd(BELL).start_ready(url, scene.kafka.bootstrap, log) as process,
         Writer(url, topic, load, log.with_suffix(".json")) as writer,
     ):
-        wait_until_ringing(process, log)
         pids = {"daemon": process.pid, "database": scene.server.pid, "broker": scene.kafka.pid}
         writer.start()
         time.sleep(WARM_UP)

@@ -43,6 +43,7 @@ def measure(scene: Scene) -> Contest:
     with migrated_database(scene.server) as full, scene.server.connect(full) as connection:
         began = time.monotonic()
         fill_sent(connection, rows)
+        scene.wait_until_calm()
         scene.tell(f"{rows:,} sent rows written in {time.monotonic() - began:.0f} s")
         turns: dict[contest.Turn, Callable[[], Drain]] = {}
         for one in (bare_loop(scene), outboxd(scene)):

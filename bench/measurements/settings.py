@@ -10,7 +10,6 @@ from typing import Final
 from bench.backlog import PAYLOAD, fill, make_events, migrated_database
 from bench.counters import counters, cpu, difference
 from bench.drain import wait_until_drained
-from bench.measurements.cost import wait_until_calm
 from bench.measurements.measurement import Measurement, cpu_per_event, thousands
 from bench.scene import Scene, fewer
 from bench.topic import compare, create_topic, read_topic
@@ -108,7 +107,7 @@ def observe(scene: Scene, variant: Variant, events: int, seconds: float = 0.0) -
         server.connect(database) as connection,
     ):
         fill(connection, written, topic)
-        wait_until_calm(scene)
+        scene.wait_until_calm()
         before, used, began = counters(connection), cpu({"database": server.pid}), time.monotonic()
         program = scene.outboxd(*variant.settings)
         with program.start(server.url(database), kafka.bootstrap, scene.log("settings")) as process:
@@ -117,7 +116,7 @@ def observe(scene: Scene, variant: Variant, events: int, seconds: float = 0.0) -
                 time.sleep(min(0.1, seconds - passed))
                 process.check()
             own = process.stop().cpu_seconds
-        wait_until_calm(scene)  # deleted rows are purged behind the drain, and that is part of the price
+        scene.wait_until_calm()  # deleted rows are purged behind the drain, and that is part of the price
         counted = difference(counters(connection), before)
         spent = difference(cpu({"database": server.pid}), used) | {"daemon": own}
     messages = list(read_topic(kafka, topic))
