@@ -1,7 +1,6 @@
 """`outboxd`: the entry point. A subcommand's module is imported when it is called, so that the start is quick."""
 
 import gc
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -10,6 +9,7 @@ from typing import Any, Final
 import click
 
 from outboxd import __version__
+from outboxd.absence import without
 from outboxd.cli.exits import reported
 
 COMMANDS: Final = {
@@ -65,13 +65,8 @@ def _nothing_collected() -> Iterator[None]:
 
 def _import_structlog() -> None:
     """Without rich, which it would import for a kind of traceback that the log does not use: 4 MB of a daemon."""
-    if "rich" in sys.modules:
-        return
-    sys.modules["rich"] = None  # type: ignore[assignment]  # as the import system has it: there is none
-    try:
+    with without("rich"):
         import_module("structlog")
-    finally:
-        del sys.modules["rich"]
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

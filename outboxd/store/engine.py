@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from outboxd.config.sections import DatabaseSettings
 from outboxd.errors import ConfigError
+from outboxd.store.driver import import_pymysql
 from outboxd.store.tls import share_context
 
 READ_BUFFER: Final = 256 * 1024
@@ -97,6 +98,8 @@ def open_engine(url: str, options: ConnectOptions | None = None) -> Engine:
         "charset": "utf8mb4",
     }
     arguments |= _tls(parsed.get_driver_name(), options)
+    if parsed.drivername == "mysql+pymysql":
+        import_pymysql()
     # Raw statements carry their values inline or as %s; nothing is prepared, so the driver's own format is used.
     try:
         engine = create_engine(parsed, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=arguments)

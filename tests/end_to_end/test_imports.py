@@ -8,6 +8,7 @@ NEEDED = {"aiokafka.producer", "pymysql", "uvicorn", "outboxd.workers.crew"}
 SPARED = {
     "alembic",
     "confluent_kafka",
+    "cryptography",
     "opentelemetry.exporter.otlp",
     "outboxd.store.migrator",
     "outboxd.store.schema",
