@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import httpx
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which something that should have happened counts as failed."""
 
 MOST_PAUSE = 0.03

@@ -15,8 +15,8 @@ from tests.end_to_end.application import INSERT, Ledger
 from tests.store.opened import store_of
 
 INSTANCE = "test/1"
-SOON = 5.0
-"""Seconds; whoever waited for the row would do so for as long as the test holds it."""
+SOON = 8.0
+"""Seconds; whoever waited for the row would do so five times two, and then fail."""
 
 Done = Awaitable[int]
 
