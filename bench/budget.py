@@ -84,7 +84,7 @@ BUDGETS: Final = {
     ),
     "statements per second, idle": Budget(25, None, "20 looks, and the workers' looks once a second and less"),
     "statements per second, idle, doorbell": Budget(
-        2.05, None, "1.8 to 1.95: a look each second, heartbeats, and gauges every 5 s, of which it counts three rounds"
+        2.0, None, "1.8 to 1.95: a look each second, heartbeats, and gauges every 5 s, of which it counts three rounds"
     ),
     # --- what the process does
     "calls per event": Budget(76, None, "73 with Python 3.11; later versions call less"),
