@@ -39,8 +39,8 @@ def _within(budget: int, rows: Sequence[Any]) -> list[Any]:
     return taken
 
 
-def _locked(connection: Connection, statement: str) -> list[int]:
-    """The ids of what such a statement has locked."""
+def _lock(connection: Connection, statement: str) -> list[int]:
+    """The ids of the rows that were free, and are held until the end of the transaction."""
     return [row[0] for row in connection.exec_driver_sql(statement)]
 
 
@@ -190,7 +190,7 @@ class MySqlUpkeep:
 
         def work(connection: Connection) -> int:
             enforce_fence(connection, self._statements, instance)
-            chosen = choose(_locked(connection, self._statements.recovery.lock_free(ids)))
+            chosen = choose(_lock(connection, self._statements.recovery.lock_free(ids)))
             return changed_rows(connection, statement(chosen), values) if chosen else 0
 
         return await self._session.transaction(work)
@@ -250,7 +250,7 @@ class MySqlUpkeep:
 
     async def _delete(self, lock: str, statement: Callable[[list[int]], str]) -> int:
         def work(connection: Connection) -> int:
-            free = _locked(connection, lock)
+            free = _lock(connection, lock)
             return changed_rows(connection, statement(free)) if free else 0
 
         return await self._session.transaction(work)
