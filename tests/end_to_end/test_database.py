@@ -336,8 +336,9 @@ def lock_a_new_row(connection: "pymysql.Connection[Any]", load: Load, daemon: Da
 
 
 def waiting(server: SqlServer, statement: str) -> bool:
-    """Whether somebody is at such a statement."""
-    return bool(server.query("SELECT 1 FROM information_schema.processlist WHERE info LIKE %s", statement))
+    """Whether somebody waits for a row at such a statement: many more are at one without."""
+    query = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT' AND trx_query LIKE %s"
+    return bool(server.query(query, statement))
 
 
 def deadlocks(server: SqlServer) -> int:
