@@ -22,7 +22,7 @@ def context_and_cipher(connection: Connection) -> tuple[ssl.SSLContext, str]:
 
 async def test_all_connections_share_a_context_without_authorities(outbox: Database) -> None:
     """They are encrypted as PyMySQL alone would have them, and load none of the certificates that nobody looks at."""
-    with outbox.connect() as plain, plain.cursor() as cursor:
+    with outbox.connect(ssl_disabled=False) as plain, plain.cursor() as cursor:
         cursor.execute(CIPHER)
         [(_, wanted)] = cursor.fetchall()
     store = await open_store(
