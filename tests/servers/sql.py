@@ -42,7 +42,7 @@ class SqlServer(Server):
             "database": database,
             "autocommit": True,
             "charset": "utf8mb4",
-            # For each connection PyMySQL would load all that the system trusts: a fifth of what the tests' processes do.
+            # PyMySQL would load all that the system trusts, for each: a fifth of what the tests' processes do.
             "ssl_disabled": True,
         }
         return pymysql.connect(**(defaults | options))
