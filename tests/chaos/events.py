@@ -47,15 +47,18 @@ def held_successors(scene: Scene) -> None:
     delayed = [f"delayed-{number}" for number in range(5)]
     for aggregate in delayed:
         scene.insert(aggregate, topic)
-        due = scene.query("SELECT NOW() + INTERVAL %s SECOND", scene.dice.randrange(8, 11))[0][0]
-        scene.insert(aggregate, topic, status=2, next_attempt_at=due)
+        scene.insert(aggregate, topic, status=2, next_attempt_at="2037-01-01 00:00:00")
         for _ in range(3):
             scene.insert(aggregate, topic)
-    scene.until(lambda: scene.count("status = 2") > len(delayed), "successors are held")
+    scene.until(lambda: scene.count("status = 2") == 4 * len(delayed), "successors are held")
     scene.stop(daemon)
     scene.daemon()
     for aggregate in delayed:
         scene.insert(aggregate, topic)
+        due = "UPDATE outbox_events SET next_attempt_at = NOW() + INTERVAL %s SECOND "
+        scene.query(
+            f"{due} WHERE next_attempt_at = '2037-01-01' AND aggregate_id = %s", scene.dice.randrange(5), aggregate
+        )
     while scene.count("status = 2"):
         assert not scene.query(OVERTAKEN), "a successor was sent before the event that it had to wait for"
         scene.rest(0.1)
