@@ -46,7 +46,7 @@ def test_two_daemons_hear_of_every_commit(
 ) -> None:
     """They share the lanes. Everything arrives in order, also behind a stream that was lost, and both stop."""
     name = topic()
-    both = [daemon(**NEVER_POLLS), daemon(**NEVER_POLLS)]
+    both = [daemon(LEASE__TTL="6s", **NEVER_POLLS) for _ in range(2)]
     for one in both:
         one.wait_for("lease.lanes", owned=32)
     ledger = Ledger()

@@ -19,6 +19,13 @@ PATIENCE = 60.0
 MOST_PAUSE = 0.03
 """Seconds between two looks at what takes long: most of them ask the database, which the daemon needs, too."""
 
+LEASE = "20s"
+"""Long enough that a machine with something else to do costs neither the lease, nor what the lease bounds: a publish
+(half of it), a heartbeat (a quarter), a wait for a lock (an eighth). Tests that wait for its end set a shorter one."""
+
+_http = httpx.Client(timeout=30, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+"""One for all, as it reads all certificates when it is made; a kept connection may be closed just when it is used."""
+
 
 def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
     """Polls until the condition is true, and returns its value; fails when patience ends."""
@@ -47,7 +54,7 @@ class Daemon:
     ) -> None:
         self._command = [*program, "run"]
         self._cwd = cwd
-        defaults = {"HTTP__PORT": "0", "LEASE__TTL": "3s", "DEAD_LETTERS__INTERVAL": "100ms", "LOG__FORMAT": "json"}
+        defaults = {"HTTP__PORT": "0", "LEASE__TTL": LEASE, "DEAD_LETTERS__INTERVAL": "100ms", "LOG__FORMAT": "json"}
         given = {"DATABASE_URL": database_url, "KAFKA__BOOTSTRAP_SERVERS": bootstrap} | defaults | settings
         clean = {key: value for key, value in os.environ.items() if not key.startswith("OUTBOXD_")}
         self._environment = clean | {f"OUTBOXD_{key}": value for key, value in given.items()} | dict(extra or {})
@@ -97,13 +104,12 @@ class Daemon:
         """The lines of one event."""
         return [line for line in self.log if line["event"] == name]
 
-    def wait_for(self, name: str, patience: float = PATIENCE, **fields: Any) -> dict[str, Any]:
-        """The first line of this event with these fields, as soon as it is there."""
+    def wait_for(self, name: str, patience: float = PATIENCE, *, since: int = 0, **fields: Any) -> dict[str, Any]:
+        """The first line of this event with these fields, as soon as it is there. `since`: not among so many lines."""
 
         def find() -> dict[str, Any] | None:
-            return next(
-                (line for line in self._lines if line["event"] == name and fields.items() <= line.items()), None
-            )
+            said = self._lines[since:]
+            return next((line for line in said if line["event"] == name and fields.items() <= line.items()), None)
 
         with self._said:
             found = self._said.wait_for(lambda: find() or self.process.poll() is not None, patience) and find()
@@ -113,7 +119,7 @@ class Daemon:
     def get(self, path: str) -> httpx.Response:
         """A page of its HTTP server."""
         port = self.wait_for("http.listening")["port"]
-        return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5)
+        return _http.get(f"http://127.0.0.1:{port}{path}")
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""

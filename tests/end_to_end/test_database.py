@@ -81,7 +81,7 @@ def test_a_restart_in_good_order(load: Load, work: StartDaemon) -> None:
 @pytest.mark.parametrize("driver", [PYMYSQL, MYSQLDB])
 def test_kill_9(load: Load, work: StartDaemon, driver: str) -> None:
     """Twice; the second time it stays away for longer than the lease."""
-    daemon = work(driver=driver)
+    daemon = work(driver=driver, LEASE__TTL="3s")
     load.outbox.server.kill()
     load.outbox.server.start()
     load.until_more_is_sent()
@@ -96,7 +96,7 @@ def test_kill_9(load: Load, work: StartDaemon, driver: str) -> None:
 @pytest.mark.parametrize("driver", [PYMYSQL, MYSQLDB])
 def test_a_server_that_hangs(load: Load, work: StartDaemon, driver: str) -> None:
     """SIGSTOP, for longer than the read time-out and the lease: every thread comes back from its statement."""
-    daemon = work(driver=driver, DATABASE__READ_TIMEOUT="2s")
+    daemon = work(driver=driver, DATABASE__READ_TIMEOUT="2s", LEASE__TTL="3s")
     before = threads(daemon)
     load.outbox.server.pause()
     try:
@@ -111,7 +111,7 @@ def test_a_server_that_hangs(load: Load, work: StartDaemon, driver: str) -> None
 
 def test_a_failover_to_a_read_only_node_and_back(load: Load, work: StartDaemon) -> None:
     """1290: the server takes no writes for longer than the lease."""
-    daemon = work()
+    daemon = work(LEASE__TTL="3s")
     variable = "super_read_only" if load.outbox.server.product == "mysql" else "read_only"
     load.outbox.server.query(f"SET GLOBAL {variable} = 1")
     try:
@@ -127,7 +127,7 @@ def test_a_failover_to_a_read_only_node_and_back(load: Load, work: StartDaemon) 
 
 def test_transactions_that_are_read_only(load: Load, work: StartDaemon) -> None:
     """1792: new connections may only read; the old ones are ended."""
-    daemon = work()
+    daemon = work(LEASE__TTL="3s")
     variable = "transaction_read_only" if load.outbox.server.product == "mysql" else "tx_read_only"
     load.outbox.server.query(f"SET GLOBAL {variable} = 1")
     try:
@@ -157,7 +157,7 @@ def limited(outbox: Database) -> Iterator[SqlServer]:
 @pytest.mark.parametrize("code", [1040, 1203, 1226])
 def test_no_connection_is_to_be_had(limited: SqlServer, load: Load, work: StartDaemon, code: int) -> None:
     """Of the server, of any user, of this user: the daemon's own are ended, and idle ones take their places."""
-    daemon = work()
+    daemon = work(LEASE__TTL="3s")
     limit, no_limit = {
         1040: ("SET GLOBAL max_connections = 20", "SET GLOBAL max_connections = 151"),
         1203: ("SET GLOBAL max_user_connections = 12", "SET GLOBAL max_user_connections = 1000"),

@@ -181,7 +181,13 @@ def test_a_missing_topic_and_a_silent_broker_do_not_stop_delivery_for_good(
 ) -> None:
     """While some topics are being looked up the broker falls silent; afterwards everything goes on."""
     ledger, name = Ledger(), topic(3)
-    daemon(RELAY__IN_FLIGHT="8", RELAY__BATCH_SIZE="50", RETRY__BASE_DELAY="1s", RETRY__MAX_ATTEMPTS="1000")
+    daemon(
+        KAFKA__DELIVERY_TIMEOUT="1500ms",
+        RELAY__IN_FLIGHT="8",
+        RELAY__BATCH_SIZE="50",
+        RETRY__BASE_DELAY="1s",
+        RETRY__MAX_ATTEMPTS="1000",
+    )
     with outbox.connect() as connection:
         for number in range(40):
             fill(connection, ledger, name, 20, 20)

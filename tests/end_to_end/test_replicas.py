@@ -161,6 +161,7 @@ def test_writers_notice_nothing(
         daemon(
             flaky,
             SINK__KIND="flaky",
+            LEASE__TTL="6s",
             RELAY__BATCH_SIZE="200",
             RETENTION__SENT="1s",
             RETENTION__INTERVAL="100ms",
