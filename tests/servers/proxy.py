@@ -51,6 +51,7 @@ class Proxy:
         self._cut: Cut | None = None
         self.refusing = False
         """Accepts, counts, and hangs up."""
+        self._refusals = 0
         self.accepted = 0
         self.port = free_port()
 
@@ -63,6 +64,7 @@ class Proxy:
         """Ends all connections, and accepts none until `accept`."""
         self.refusing = True
         with self._lock:
+            self._refusals += 1
             links = list(self._links)
         for link in links:
             link.close()
@@ -98,6 +100,7 @@ class Proxy:
                 self._connect(client)
 
     def _connect(self, client: socket.socket) -> None:
+        refusals = self._refusals
         try:
             if self.refusing:
                 raise ConnectionRefusedError
@@ -107,6 +110,9 @@ class Proxy:
             return
         with self._lock:
             self._links.add(link)
+            missed = self._refusals != refusals
+        if missed:  # `refuse` came too early to see it
+            link.close()
         for pump in (self._ask, self._answer):
             threading.Thread(target=self._run, args=(pump, link), daemon=True).start()
 
