@@ -39,6 +39,12 @@ def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -
     return value
 
 
+def in_doubt(*daemons: "Daemon") -> int:
+    """How often they say that they may have to repeat what was in flight: on a machine that stands still they must."""
+    told = ("delivery.paused", "lease.lost", "lease.resumed")
+    return sum(len(one.events(event)) for one in daemons for event in told)
+
+
 class Daemon:
     """`outboxd run`. Settings are environment variables without their prefix: `RETRY__MAX_ATTEMPTS="5"`."""
 

@@ -108,8 +108,8 @@ def test_nothing_leaves_it_beyond_what_had_reached_its_socket(
     name, ledger = f"frozen-{outbox.name}", Ledger()
     kafka.create_topic(name, 1, max_message_bytes=40_000_000)
     settings = {
-        "LEASE__TTL": "4s",
-        "KAFKA__DELIVERY_TIMEOUT": "2500ms",
+        "LEASE__TTL": "8s",
+        "KAFKA__DELIVERY_TIMEOUT": "5s",
         "KAFKA__BATCH_SIZE": "32MiB",
         "KAFKA__MAX_MESSAGE_BYTES": "32MiB",
     }
@@ -130,9 +130,11 @@ def test_nothing_leaves_it_beyond_what_had_reached_its_socket(
         until(lambda: valve.waiting > 1_000_000, "its socket is full")
         frozen.signal(signal.SIGSTOP)
         valve.open()
-        with Daemon(outbox.url, f"127.0.0.1:{valve.port}", **settings) as heir:
+        patient = settings | {"LEASE__TTL": "30s", "KAFKA__DELIVERY_TIMEOUT": "12s"}
+        with Daemon(outbox.url, f"127.0.0.1:{valve.port}", **patient) as heir:
             heir.wait_for("lease.lanes", owned=64)
             until(lambda: count("status = 1") == EVENTS, "the heir delivers everything")
+            assert not frozen.events("delivery.paused"), "it was frozen with the request under way"
             frozen.signal(signal.SIGCONT)
             frozen.wait_for("lease.lapsed")
             until(lambda: all(link.ended for link in before if link.read > 100_000), "its connection is cut")

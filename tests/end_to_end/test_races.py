@@ -11,7 +11,7 @@ import pymysql
 from tests.conftest import Database
 from tests.end_to_end.application import Ledger, Writer, fill, insert
 from tests.end_to_end.checker import check, consume
-from tests.end_to_end.daemon import Daemon, until
+from tests.end_to_end.daemon import Daemon, in_doubt, until
 from tests.end_to_end.plugins import installed
 from tests.servers.kafka import Kafka
 
@@ -85,9 +85,9 @@ def test_two_daemons_of_one_name_never_work_together(
     outbox: Database, kafka: Kafka, topic: NewTopic, daemon: StartDaemon, count: Count
 ) -> None:
     """The second waits; it follows when the first is frozen beyond its lease, and the first, thawed, stays out."""
-    first = daemon(INSTANCE__NAME="pod-0", LEASE__TTL="2s")
+    first = daemon(INSTANCE__NAME="pod-0", LEASE__TTL="6s")
     first.wait_for("lease.lanes", owned=64)
-    second = daemon(INSTANCE__NAME="pod-0", LEASE__TTL="2s")
+    second = daemon(INSTANCE__NAME="pod-0")
     second.wait_for("lease.refused")
     assert second.get("/readyz").status_code == 503
     first.signal(signal.SIGSTOP)
@@ -95,9 +95,9 @@ def test_two_daemons_of_one_name_never_work_together(
     first.signal(signal.SIGCONT)
     first.wait_for("lease.lost")
     first.wait_for("lease.refused")
-    assert count(table="outbox_instances") == 1
-    assert first.metric("outbox_lanes_owned") == 0
-    assert second.metric("outbox_lanes_owned") == 64
+    until(lambda: count(table="outbox_instances") == 1, "only the second is a member")
+    until(lambda: first.metric("outbox_lanes_owned") == 0, "the first has no lanes")
+    until(lambda: second.metric("outbox_lanes_owned") == 64, "the second has all")
 
 
 def test_an_instance_that_is_frozen_in_a_fenced_write_blocks_nobody(outbox: Database, daemon: StartDaemon) -> None:
@@ -109,13 +109,14 @@ def test_an_instance_that_is_frozen_in_a_fenced_write_blocks_nobody(outbox: Data
         )
         frozen.begin()
         cursor.execute("SELECT 1 FROM outbox_instances WHERE id = 'frozen' LOCK IN SHARE MODE")
-        running = daemon(LEASE__TTL="2s")
+        running = daemon(LEASE__TTL="6s")
         running.wait_for("lease.lanes", owned=64)
-        thawed = time.monotonic() + 6
+        thawed = time.monotonic() + 9
         while time.monotonic() < thawed:
             assert running.metric("outbox_lanes_owned") == 64
             time.sleep(0.1)
         assert not running.events("lease.lost")
+        assert not [line for line in running.events("database.unavailable") if " 1205 " in line["reason"]]
         frozen.rollback()
     running.wait_for("lease.evicted")
 
@@ -127,26 +128,27 @@ def test_a_frozen_daemon_repeats_but_does_not_reorder(
     ledger, name = Ledger(), topic(3)
     with outbox.connect() as connection:
         fill(connection, ledger, name, 20_000, 300)
-    settings = {"LEASE__TTL": "2s", "RELAY__BATCH_SIZE": "100"}
-    first = daemon(**settings)
+    first = daemon(LEASE__TTL="2s", RELAY__BATCH_SIZE="100")
     until(lambda: count("status = 1") > 1000, "the first delivers")
     writer = Writer(outbox.connect(), name, "writer")
     writer.start()
     first.signal(signal.SIGSTOP)
-    second = daemon(**settings)
+    second = daemon(LEASE__TTL="10s", RELAY__BATCH_SIZE="100")
     second.wait_for("lease.lanes", owned=64)
     sent = count("status = 1")
     until(lambda: count("status = 1") > sent + 1000, "the second delivers")
+    taken = len(second.events("lease.lanes"))
     first.signal(signal.SIGCONT)
     first.wait_for("lease.lost")
-    until(lambda: len(second.events("lease.lanes")) > 1, "the first comes back for its share")
+    until(lambda: len(second.events("lease.lanes")) > taken, "the first comes back for its share")
     ledger.events |= writer.stop().events
     until(lambda: count("status <> 1") == 0, "everything is sent", 60)
     assert first.stop() == 0
     assert second.stop() == 0
     verdict = check(consume(kafka.bootstrap, name), ledger)
     assert verdict.clean
-    assert verdict.duplicates <= 3 * 100
+    # What the frozen one had in flight; it says once that its lease is lost.
+    assert verdict.duplicates <= 3 * 100 * in_doubt(first, second)
 
 
 def test_connections_that_are_killed_in_the_middle_lose_nothing(
@@ -209,6 +211,7 @@ def test_restarts_while_the_broker_refuses_spend_no_attempt(outbox: Database, tm
     with Daemon(outbox.url, "", environment, **settings) as running:
         running.wait_for("delivery.paused")
         running.kill()
+    settings["LEASE__TTL"] = "20s"
     for _ in range(3):
         with Daemon(outbox.url, "", environment, **settings) as running:
             running.wait_for("delivery.paused")
@@ -219,12 +222,19 @@ def test_restarts_while_the_broker_refuses_spend_no_attempt(outbox: Database, tm
 def test_large_dead_letters_do_not_cost_the_lease(
     outbox: Database, topic: NewTopic, daemon: StartDaemon, count: Count
 ) -> None:
-    """They are moved in steps that a heartbeat does not notice."""
+    """They are moved a few at a time, so that a heartbeat does not notice."""
     name = topic(1)
     with outbox.connect() as connection:
-        for number in range(60):
+        for number in range(20):
             insert(connection, Ledger(), f"order-{number}", name, payload='"' + "x" * 3_000_000 + '"')
-    running = daemon(LEASE__TTL="4s")
-    until(lambda: count(table="outbox_deadletters") == 60, "all are dead letters")
+    running = daemon()
+
+    def steps() -> list[int]:
+        return [line["count"] for line in running.events("events.dead_lettered")]
+
+    until(lambda: sum(steps()) == 20, "all are dead letters")
+    print(f"in steps of {steps()}")
+    assert max(steps()) <= 3
     assert not running.events("lease.lost")
+    assert count(table="outbox_deadletters") == 20
     assert count() == 0

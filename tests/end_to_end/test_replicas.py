@@ -10,7 +10,7 @@ import pymysql
 from tests.conftest import Database
 from tests.end_to_end.application import Ledger, Writer, fill, insert
 from tests.end_to_end.checker import check, consume
-from tests.end_to_end.daemon import Daemon, until
+from tests.end_to_end.daemon import Daemon, in_doubt, until
 from tests.servers.kafka import Kafka
 
 Count = Callable[..., int]
@@ -26,7 +26,7 @@ def shares(outbox: Database) -> list[int]:
 
 
 def test_lanes_are_shared_fairly_as_daemons_come_and_go(outbox: Database, daemon: StartDaemon) -> None:
-    """64; 32 and 32; 22, 21 and 21; and back, after a stop at once, after a kill within the lease and 2 s."""
+    """64; 32 and 32; 22, 21 and 21; and back, after a stop, and after a kill. (`tests/model` has when.)"""
     first = daemon(LEASE__TTL="3s")
     until(lambda: shares(outbox) == [64], "one has all lanes")
     second = daemon(LEASE__TTL="3s")
@@ -36,10 +36,8 @@ def test_lanes_are_shared_fairly_as_daemons_come_and_go(outbox: Database, daemon
     assert second.stop() == 0
     until(lambda: shares(outbox) == [32, 32], "the stopped one's lanes are taken")
     third.kill()
-    killed = time.monotonic()
-    until(lambda: shares(outbox) == [64], "the killed one's lanes are taken", 3 + 2)
-    assert time.monotonic() - killed < 5
-    assert first.get("/readyz").status_code == 200
+    until(lambda: shares(outbox) == [64], "the killed one's lanes are taken")
+    until(lambda: first.get("/readyz").status_code == 200, "it is ready")
 
 
 def test_order_holds_while_daemons_come_and_go(
@@ -50,10 +48,10 @@ def test_order_holds_while_daemons_come_and_go(
     writers = [Writer(outbox.connect(), name, f"writer{n}") for n in range(2)]
     for writer in writers:
         writer.start()
-    settings = {"LEASE__TTL": "2s", "RELAY__BATCH_SIZE": "100"}
+    settings = {"LEASE__TTL": "10s", "RELAY__BATCH_SIZE": "100"}
     first = daemon(**settings)
     until(lambda: count("status = 1") > 500, "the first delivers")
-    second = daemon(**settings)
+    second = daemon(**settings | {"LEASE__TTL": "2s"})
     until(lambda: shares(outbox) == [32, 32], "the second joins")
     sent = count("status = 1")
     until(lambda: count("status = 1") > sent + 500, "both deliver")
@@ -71,8 +69,8 @@ def test_order_holds_while_daemons_come_and_go(
     verdict = check(consume(kafka.bootstrap, name), committed)
     assert verdict.clean
     assert verdict.delivered == len(committed.events)
-    # Only the killed one can have left something in flight.
-    assert verdict.duplicates <= 3 * 100
+    # Only the killed one can have left something in flight, and who says so.
+    assert verdict.duplicates <= 3 * 100 * (1 + in_doubt(first, second, third))
 
 
 WAITING = """

@@ -11,6 +11,7 @@ import os
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.model.process import TTL
 from tests.model.world import AGGREGATES, Scenario, Step, World
 
 EXAMPLES = int(os.environ.get("OUTBOXD_MODEL_EXAMPLES", "0"))
@@ -69,6 +70,21 @@ def test_a_circuit_closes_where_nothing_is_left_to_probe_with() -> None:
     world = World(Scenario(hold=False, processes=1, aggregates=1, steps=opened + lost + regained), probe=False)
     world.live()
     assert world.not_ready == {}, "\n".join(world.story)
+
+
+def test_what_a_killed_daemon_owned_is_served_within_its_lease_and_two_seconds() -> None:
+    """It has just renewed its lease. Nobody serves all of it before that ends."""
+    go = Step("go", how=3)
+    renewed = [Step("tick", how=3), go] * 3
+    killed = [Step("crash"), *[Step("commit", which) for which in range(len(AGGREGATES))]]
+    for seconds, served in ((TTL - 1, False), (TTL + 2, True)):
+        rest = [Step("tick"), *[go] * 4] * round(seconds / 0.1)
+        steps = [*renewed, *killed, *rest]
+        world = World(Scenario(hold=False, processes=2, aggregates=len(AGGREGATES), steps=steps), probe=False)
+        world.live()
+        story = "\n".join(world.story)
+        assert story.partition("d1 is killed")[0].splitlines()[-2].endswith("d2 renew"), story
+        assert (story.partition("-- nothing is broken")[0].count("arrives") == len(AGGREGATES)) == served, story
 
 
 def test_a_ring_alone_ends_the_rest() -> None:
