@@ -110,7 +110,11 @@ class BatchReader:
             await self.suspects.take_care(batch)
         batch.lanes, batch.bytes = frozenset(batch.rows_by_lane), payload_size(batch.events)
         if suspect:
-            await self.suspects.acquit(instance, {}, batch.exhausted - batch.lanes)
+            try:
+                await self.suspects.acquit(instance, {}, batch.exhausted - batch.lanes)
+            except asyncio.CancelledError:
+                await self.suspects.drop(batch)
+                raise
         return batch if batch.lanes else None
 
     def watch(self, interval: float, found: Callable[[], None], *, seconds: float) -> None:

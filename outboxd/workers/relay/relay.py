@@ -198,6 +198,9 @@ class Relay:
             if batch.probe and not (report.delivered or report.unsent or report.unknown):
                 self.pauses.hurry(asyncio.get_running_loop().time())
             await self._settling.settle(batch, report)
+        except asyncio.CancelledError:
+            await self._reader.suspects.drop(batch)
+            raise
         except LeaseLostError as error:
             self._log.debug("relay.lease_lost", reason=str(error))
         except Exception as error:

@@ -1,6 +1,9 @@
 """Suspects: the first batch of each lane whose owner died may hold the event that it died of, and is sent with care."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Final
 
 from outboxd.errors import Failure, FailureKind
 from outboxd.lanes import LaneBook
@@ -14,6 +17,9 @@ KILLER = Failure(
     "owner_died",
     "the daemon died each time that it sent this event alone; look at its log and at the payload, then requeue it",
 )
+
+GOODBYE: Final = 5.0
+"""Seconds that taking attempts back may delay a stop."""
 
 
 class Suspects:
@@ -59,13 +65,25 @@ class Suspects:
             return events
         # While the sink cannot be reached nothing is sent, so no attempt may be spent.
         await self._sink.check()
-        await self._settler.mark_suspects(instance, unmarked, alone)
+        fresh = {event.id for event in unmarked}
+        counted = [e._replace(attempt_count=e.attempt_count + 1) if e.id in fresh else e for e in events]
+        try:
+            await self._settler.mark_suspects(instance, unmarked, alone)
+        except asyncio.CancelledError:
+            # The database counts all the same, and does this behind it.
+            await self._take_back(instance, counted)
+            raise
         for event in unmarked:
             suspicion = self._book.suspicion(event.lane)
             if suspicion is not None:
                 suspicion.marked.add(event.id)
-        fresh = {event.id for event in unmarked}
-        return [e._replace(attempt_count=e.attempt_count + 1) if e.id in fresh else e for e in events]
+        return counted
+
+    async def _take_back(self, instance: str, events: Sequence[Event]) -> None:
+        """The attempt of these, which the relay stops before they are settled. Raises nothing: the stop goes on."""
+        with suppress(Exception):
+            async with asyncio.timeout(GOODBYE):
+                await self._settler.unmark_suspects(instance, events)
 
     def _deaths(self, event: Event) -> int:
         """How many owners may have died of the event, before the last: its attempts can have had other reasons, but
@@ -87,6 +105,11 @@ class Suspects:
         return transition.status is Status.ERROR
 
     # --- behind it
+
+    async def drop(self, batch: Batch) -> None:
+        """The relay stops before the batch is sent."""
+        if batch.suspect and batch.events:
+            await self._take_back(batch.instance, batch.events)
 
     async def forgive(self, batch: Batch) -> None:
         """After the batch was settled."""
