@@ -16,26 +16,36 @@ Count = Callable[..., int]
 IN_FLIGHT = 3 * 200
 """What a daemon with the settings below can have in flight."""
 
+GIVEN_UP = {"delivery.paused", "lease.lapsed", "lease.lost"}
+"""Lines of a daemon whose broker, database or machine was too slow for it: all in flight may be sent again."""
+
 
 def test_three_kills_in_mid_batch_lose_and_move_nothing(
     outbox: Database, kafka: Kafka, topic: Callable[..., str], daemon: Callable[..., Daemon], count: Count
 ) -> None:
     """kill -9 while batches are under way, three times; the fourth daemon finishes."""
-    ledger, name = Ledger(), topic(6)
+    ledger, name, daemons, kills = Ledger(), topic(6), [], 0
     with outbox.connect() as connection:
         fill(connection, ledger, name, 20_000, 500)
-    for kill in range(1, 4):
-        running = daemon(RELAY__BATCH_SIZE="200", LEASE__TTL="2s")
-        until(lambda kill=kill: count("status = 1") >= kill * 3000, f"kill {kill} is in mid backlog")
-        running.kill()
-        assert count("status = 0") > 0
-    last = daemon(RELAY__BATCH_SIZE="200", LEASE__TTL="2s")
-    until(lambda: count("status = 1") == 20_000, "everything is sent")
-    assert last.stop() == 0
+        while kills < 3:
+            running, sent = daemon(RELAY__BATCH_SIZE="200", LEASE__TTL="2s"), count("status = 1")
+            daemons.append(running)
+            until(lambda sent=sent: count("status = 1") >= sent + 3000, f"kill {kills + 1} is in mid backlog")
+            running.kill()
+            if count("status = 0"):
+                kills += 1
+            else:  # everything was sent before the kill
+                assert len(ledger.events) < 100_000
+                fill(connection, ledger, name, 20_000, 500)
+    daemons.append(daemon(RELAY__BATCH_SIZE="200", LEASE__TTL="20s"))
+    until(lambda: count("status <> 1") == 0, "everything is sent")
+    assert daemons[-1].stop() == 0
     verdict = check(consume(kafka.bootstrap, name), ledger)
     assert verdict.clean
-    assert verdict.delivered == 20_000
-    assert verdict.duplicates <= 3 * IN_FLIGHT
+    assert verdict.delivered == len(ledger.events)
+    # Those that were killed have short leases, so on a slow machine they may have given a batch up before.
+    stalls = sum(line["event"] in GIVEN_UP for running in daemons for line in running.log)
+    assert verdict.duplicates <= (3 + stalls) * IN_FLIGHT
 
 
 def test_an_innocent_kill_costs_no_more_than_an_attempt(
@@ -48,7 +58,7 @@ def test_an_innocent_kill_costs_no_more_than_an_attempt(
     first = daemon(LEASE__TTL="2s", RETRY__MAX_ATTEMPTS="1")
     until(lambda: count("status = 1") > 0, "delivery has begun")
     first.kill()
-    daemon(LEASE__TTL="2s", RETRY__MAX_ATTEMPTS="1")
+    daemon(LEASE__TTL="20s", RETRY__MAX_ATTEMPTS="1")
     until(lambda: count("status = 1") == 5_000, "everything is sent")
     assert count("attempt_count > 1") == 0
     assert count(table="outbox_deadletters") == 0
@@ -73,7 +83,7 @@ def test_an_outage_after_a_crash_spends_no_attempt(
         running.kill()
         assert count("status = 0 AND attempt_count = 0") == 20
     kafka.start()
-    daemon(LEASE__TTL="2s")
+    daemon(LEASE__TTL="20s")
     until(lambda: count("status = 1") == 20, "everything is sent")
     assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=20)
 
