@@ -1,6 +1,7 @@
 """Trouble of our own, in the log, the metrics, the HTTP port or one worker, does not stop delivery."""
 
 import os
+import select
 import socket
 import sys
 import threading
@@ -15,7 +16,7 @@ import pytest
 from tests.conftest import Database
 from tests.end_to_end.application import Ledger, fill, insert
 from tests.end_to_end.checker import Verdict, check, consume
-from tests.end_to_end.daemon import Daemon, until
+from tests.end_to_end.daemon import PATIENCE, Daemon, until
 from tests.servers.kafka import Kafka
 from tests.servers.server import free_port
 
@@ -26,7 +27,7 @@ NewTopic = Callable[..., str]
 # None of it concerns the database.
 pytestmark = pytest.mark.parametrize("database_server", ["mariadb"], indirect=True)
 
-BOUND = 10.0
+BOUND = 40.0
 """Seconds in which a daemon in trouble must have stopped."""
 
 
@@ -67,10 +68,15 @@ def no_reader(folder: Path) -> Iterator[str]:
     path = folder / "log"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    closing = threading.Timer(0.5, os.close, (reader,))
-    closing.start()
+
+    def hang_up() -> None:
+        select.select([reader], [], [], PATIENCE)  # the first line
+        os.close(reader)
+
+    hanging_up = threading.Thread(target=hang_up)
+    hanging_up.start()
     yield str(path)
-    closing.join()
+    hanging_up.join()
 
 
 @contextmanager
@@ -100,11 +106,11 @@ def test_a_log_that_cannot_be_written(
         running = stack.enter_context(Daemon(outbox.url, kafka.bootstrap, program=program, HTTP__PORT=str(port)))
         for _ in range(3):
             delivers()
-        page = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+        page = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
         lost = next(line for line in page.splitlines() if line.startswith("outboxd_log_lost_total"))
         # Behind a reader that sleeps lines wait for a while before they are lost.
         assert log is sleeping_reader or float(lost.split()[1]) > 0
-        assert httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5).status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/livez", timeout=30).status_code == 200
         ends(running)
     with outbox.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM outbox_instances")
