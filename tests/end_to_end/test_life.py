@@ -24,16 +24,18 @@ def test_sigterm_finishes_what_is_in_flight_and_gives_the_lanes_back(
     """Exit code 0, nothing delivered twice by the next daemon, which starts at once."""
     ledger, name = Ledger(), topic(6)
     with outbox.connect() as connection:
-        fill(connection, ledger, name, 20_000, 200)
-    first = daemon(RELAY__BATCH_SIZE="200", LEASE__TTL="60s")
-    until(lambda: count("status = 1") > 1000, "delivery is under way")
-    assert first.stop() == 0
-    assert count("status = 0") > 0
+        while count("status = 0") == 0:  # once more, should it have been through before it heard the signal
+            assert len(ledger.events) < 100_000, "it stops only when everything is sent"
+            fill(connection, ledger, name, 20_000, 200)
+            sent = count("status = 1")
+            first = daemon(RELAY__BATCH_SIZE="200", LEASE__TTL="60s")
+            until(lambda sent=sent: count("status = 1") > sent + 1000, "delivery is under way")
+            assert first.stop() == 0
     assert count(table="outbox_instances") == 0
     assert count("owner IS NOT NULL OR deaths", table="outbox_lanes") == 0
     daemon(LEASE__TTL="60s")
-    until(lambda: count("status = 1") == 20_000, "the next daemon goes on at once")
-    assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=20_000)
+    until(lambda: count("status = 1") == len(ledger.events), "the next daemon goes on at once")
+    assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=len(ledger.events))
 
 
 def test_sigint_stops_an_idle_daemon(daemon: StartDaemon) -> None:
@@ -55,14 +57,15 @@ def test_a_second_signal_ends_it_at_once(outbox: Database, kafka: Kafka, topic: 
         with outbox.connect() as connection:
             insert(connection, Ledger(), "order-1", name)
         until(lambda: running.metric("outbox_in_flight_events") == 1, "the event is in flight")
-        running.signal(signal.SIGTERM)
-        running.signal(signal.SIGTERM)  # an echo, as `timeout` makes it
+        # The second is an echo, as `timeout` makes it; stopped meanwhile, the daemon hears both at once.
+        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+            running.signal(number)
         running.wait_for("daemon.stopping")
         until(lambda: running.get("/readyz").json()["checks"]["daemon"] == "stopping", "it is on its way")
         time.sleep(0.3)  # longer than an echo takes
         assert running.process.poll() is None
         running.signal(signal.SIGTERM)
-        assert running.wait(5) == 130
+        assert running.wait() == 130
     finally:
         kafka.resume()
 
@@ -72,7 +75,7 @@ def test_what_does_not_finish_within_the_drain_time_is_dropped_and_sent_later(
 ) -> None:
     """The stop is bounded although the broker does not answer; the rows are as they were."""
     ledger, name = Ledger(), topic(1)
-    running = daemon(RELAY__DRAIN_TIMEOUT="1s", LEASE__TTL="20s")
+    running = daemon(RELAY__DRAIN_TIMEOUT="1s", KAFKA__CLOSE_TIMEOUT="500ms", LEASE__TTL="600s")
     running.wait_for("sink.reached")
     kafka.pause()
     try:
@@ -81,7 +84,7 @@ def test_what_does_not_finish_within_the_drain_time_is_dropped_and_sent_later(
         until(lambda: running.metric("outbox_in_flight_events") == 1, "the event is in flight")
         started = time.monotonic()
         assert running.stop() == 0
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 40
         assert running.events("relay.dropped")[0]["events"] == 1
         assert count("status = 0 AND attempt_count = 0") == 1
     finally:
@@ -104,15 +107,15 @@ def test_a_broker_outage_costs_no_attempt(
     with outbox.connect() as connection:
         fill(connection, ledger, name, 5_000, 50)
     running.wait_for("delivery.paused")
-    until(lambda: running.get("/readyz").status_code == 503, "it says that it is not ready")
-    assert "default.sink" in running.get("/readyz").text
+    until(lambda: running.get("/readyz").json()["checks"]["default.sink"] != "ok", "it says what it lacks")
+    assert running.get("/readyz").status_code == 503
     assert running.get("/livez").status_code == 200
     assert count("status = 0 AND attempt_count = 0") == 5_000
     kafka.start()
     until(lambda: count("status = 1") == 5_000, "everything is sent", 60)
     assert count("attempt_count > 0 OR last_error IS NOT NULL") == 0
     assert count(table="outbox_deadletters") == 0
-    assert len(running.events("delivery.resumed")) >= 1
+    running.wait_for("delivery.resumed")
     until(lambda: running.get("/readyz").status_code == 200, "it is ready again")
     verdict = check(consume(kafka.bootstrap, name), ledger)
     assert verdict.clean
@@ -196,10 +199,13 @@ def test_two_sources_do_not_disturb_one_another(
     until(lambda: count("status = 1") > 200, "the good source delivers")
     ledger = writer.stop()
     until(lambda: count("status <> 1") == 0, "everything of the good source is sent")
-    checks = running.get("/readyz").json()["checks"]
-    assert checks["good.database"] == checks["good.lanes"] == "ok"
-    assert "ill.database" in checks
-    assert checks["ill.database"] != "ok"
+
+    def good() -> set[str]:
+        checks = running.get("/readyz").json()["checks"]
+        assert checks["ill.database"] != "ok"
+        return {checks["good.database"], checks["good.lanes"]}
+
+    until(lambda: good() == {"ok"}, "the good source is well, and only the other ill")
     assert check(consume(kafka.bootstrap, name), ledger).clean
 
 
@@ -256,8 +262,9 @@ def test_what_is_deleted_by_id_does_not_wait_for_a_writer(
 
         until(lambda: left() == 0, "the table is empty, but for the row of the writer")
         assert cursor.execute("SELECT 1 FROM outbox_deadletters") == 1000
+        with writer.cursor() as own:
+            assert own.execute("SELECT 1 FROM outbox_events") == 1
         writer.commit()
-        assert left() == 1
 
 
 def test_the_real_pages(
@@ -276,8 +283,8 @@ def test_the_real_pages(
     page = running.get("/metrics")
     verdict = subprocess.run([str(promtool), "check", "metrics"], input=page.content, capture_output=True, check=False)
     assert (verdict.returncode, verdict.stdout + verdict.stderr) == (0, b"")
-    assert running.metric("outbox_lanes_owned") == 64
-    assert running.metric("outbox_events_published_total") >= 199
+    until(lambda: running.metric("outbox_lanes_owned") == 64, "it has its lanes")
+    until(lambda: running.metric("outbox_events_published_total") >= 199, "the deliveries are counted")
     assert running.metric("outbox_delivery_latency_seconds_count") > 0
     until(lambda: running.metric("outbox_queue_size", status="retry") >= 1, "the gauges are sampled")
 
