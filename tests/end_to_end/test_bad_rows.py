@@ -78,7 +78,7 @@ def test_all_kinds_at_once_amid_good_ones(
         good.commit(behind)
     stored += [store(application, kind) for kind in bad if "id" in kind.columns]
     running = daemon(**SETTINGS)
-    until(lambda: all(ended(application, row) for row in stored), "every bad row has ended", patience=60)
+    until(lambda: all(ended(application, row) for row in stored), "every bad row has ended")
     until(lambda: waiting(application) == 0, "every good row is sent")
     assert running.stop() == 0
     unharmed(running)
@@ -97,20 +97,16 @@ def test_each_kind_alone(
     bad, good = kinds(topics, mariadb=outbox.server.product == "mariadb"), Ledger()
     running = daemon(**SETTINGS)
     running.wait_for("source.started")
-    stored, late = [], []
+    stored = []
     for kind in bad:
         row = store(application, kind)
         stored.append(row)
         if isinstance(kind.end, Stays):
             [beside] = neighbours([lane_of(kind.columns["aggregate_id"])])
             fill_one(application, good, beside, topics.orders)
-        try:
-            until(lambda row=row: ended(application, row), "its end", patience=10)  # type: ignore[misc]
-            if isinstance(kind.end, Stays):
-                until(lambda: waiting(application) == 0, "the end of the row beside it", patience=10)
-        except AssertionError:
-            late.append(kind.name)
-    assert late == []
+        until(lambda row=row: ended(application, row), f"the end of the {kind.name}")  # type: ignore[misc]
+        if isinstance(kind.end, Stays):
+            until(lambda: waiting(application) == 0, f"the end of the row beside the {kind.name}")
     assert running.stop() == 0
     unharmed(running)
     messages = [message for name in topics for message in consume(kafka.bootstrap, name)]

@@ -53,10 +53,10 @@ def test_an_aggregate_waits_behind_its_dead_letter_until_it_is_requeued(
         assert running.metric("outbox_aggregates_held") in {0, 1}
         assert running.stop() == 0
         fill(connection, ledger, name, 20, 10)
-        daemon(**FAST)
+        daemon(LEASE__TTL="10s", **FAST)
         until(lambda: count("status = 1") == 918, "the other aggregates go on")
         until(lambda: count(HELD) == 102, "its later events are held too")
-        daemon(**FAST).wait_for("lease.lanes", owned=32)
+        daemon(LEASE__TTL="10s", **FAST).wait_for("lease.lanes", owned=32)
         fill(connection, ledger, name, 20, 10)
         until(lambda: count("status = 1") == 936, "the other aggregates go on")
         until(lambda: count(HELD) == 104, "whoever has its lane now holds them")

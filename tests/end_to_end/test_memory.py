@@ -91,7 +91,7 @@ def test_large_rows(
     fill(outbox, name, backlog)
     total = sum(rows.count for rows in backlog)
     running = daemon(LEASE__TTL="15s")
-    until(lambda: count("status = 1") == total, "everything is sent", patience=90)
+    until(lambda: count("status = 1") == total, "everything is sent", patience=300)
     print(f"peak: {peak(running) / 2**20:.0f} MB")
     assert peak(running) < BOUND
     assert len({dict(message.headers() or [])["event_id"] for message in consume(kafka.bootstrap, name)}) == total
@@ -101,7 +101,7 @@ def test_headers_that_are_far_too_large(outbox: Database, daemon: StartDaemon, c
     """They are dead letters."""
     fill(outbox, "orders", [Rows(100, headers=headers(900_000)), Rows(5, headers=headers(4_000_000))])
     running = daemon(LEASE__TTL="15s")
-    until(lambda: count(table="outbox_deadletters") == 105, "all are dead letters", patience=60)
+    until(lambda: count(table="outbox_deadletters") == 105, "all are dead letters", patience=300)
     assert count("reason = 'bad_headers'", table="outbox_deadletters") == 100
     print(f"peak: {peak(running) / 2**20:.0f} MB")
     assert peak(running) < BOUND
@@ -123,7 +123,7 @@ def test_many_blocked_aggregates(
     name = topic(6)
     fill(outbox, name, [Rows(250_000, status=2), Rows(5000)])
     running = daemon(LEASE__TTL="15s")
-    until(lambda: count("status = 1") == 5000, "the others are sent", patience=60)
+    until(lambda: count("status = 1") == 5000, "the others are sent", patience=300)
     print(f"peak: {peak(running) / 2**20:.0f} MB")
     assert peak(running) < BOUND
     assert count("status = 2") == 250_000

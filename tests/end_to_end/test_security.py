@@ -144,7 +144,11 @@ def test_what_is_wrong_with_the_connection_is_said_and_costs_nothing(
         fill(connection, Ledger(), "orders", 20, 2)
     with the_daemon(outbox, address, ca, **settings) as running:
         running.wait_for("delivery.paused", cause=cause)
-        assert running.get("/readyz").json()["checks"]["default.sink"].startswith(f"{cause}: ")
+
+        def sink() -> str:
+            return str(running.get("/readyz").json()["checks"]["default.sink"])
+
+        until(lambda: sink().startswith(f"{cause}: "), "readiness names the cause")
         assert running.stop() == 0
         assert "right" not in str(running.log)
         assert "wrong" not in str(running.log)
