@@ -101,7 +101,7 @@ def test_a_broker_outage_costs_no_attempt(
 ) -> None:
     """Delivery pauses with one log line, says why, and goes on in order; no event is blamed."""
     ledger, name = Ledger(), topic(6)
-    running = daemon()
+    running = daemon(KAFKA__DELIVERY_TIMEOUT="2s")  # for so long it waits for a broker that is only starting
     running.wait_for("sink.reached")
     kafka.kill()
     with outbox.connect() as connection:
