@@ -121,7 +121,7 @@ def rows_locked(scene: Scene) -> None:
             connection.begin()
             newest = "SELECT id FROM outbox_events WHERE id > (SELECT MAX(id) - 300 FROM outbox_events) FOR UPDATE"
             cursor.execute(newest)
-            scene.rest(1, 2.5)
+            scene.rest(1, 4)
             connection.rollback()
     scene.recovers(within=8)
 
@@ -146,7 +146,7 @@ def deadlocks(scene: Scene) -> None:
 
 def _lock_backwards(scene: Scene, stop: threading.Event, met: threading.Event) -> None:
     """They do not meet each other, as all go backwards; and have changed nothing, so that they are the victims."""
-    with scene.connect() as connection, connection.cursor() as cursor:
+    with scene.connect(read_timeout=60) as connection, connection.cursor() as cursor:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         while not stop.is_set():
             try:

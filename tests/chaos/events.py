@@ -1,7 +1,7 @@
 """Events that make trouble: poison, delays, late commits, size."""
 
 from tests.chaos.scenario import scenario
-from tests.chaos.scene import Scene
+from tests.chaos.scene import SHORT_LEASE, Scene
 from tests.end_to_end.application import INSERT
 
 OVERTAKEN = """
@@ -70,7 +70,7 @@ def rows_deleted_as_they_are_sent(scene: Scene) -> None:
     """With retention.sent = 0 nothing remains to tell what was sent; a kill changes nothing for that."""
     scene.keeps_sent = False
     scene.write(scene.topic())
-    daemon = scene.daemon(RETENTION__SENT="0s")
+    daemon = scene.daemon(RETENTION__SENT="0s", LEASE__TTL=f"{SHORT_LEASE}s")
     scene.rest(1, 2)
     scene.kill(daemon)
     scene.daemon(RETENTION__SENT="0s")

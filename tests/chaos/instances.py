@@ -6,11 +6,11 @@ from contextlib import suppress
 import pymysql
 
 from tests.chaos.scenario import scenario
-from tests.chaos.scene import Scene
+from tests.chaos.scene import SHORT_LEASE, Scene
 from tests.end_to_end.daemon import Daemon
 
-TTL = 3
-"""Seconds of a lease, as `scene.QUICK` has it."""
+MORTAL = {"LEASE__TTL": f"{SHORT_LEASE}s"}
+"""For a daemon whose lease will end without it."""
 
 BELL = {"DOORBELL__KIND": "binlog"}
 
@@ -30,7 +30,7 @@ def killed_again_and_again(scene: Scene) -> None:
         daemon = scene.daemon(LEASE__TTL="2s")
         scene.flow(scene.dice.randrange(100, 2000))
         scene.kill(daemon)
-    scene.daemon(LEASE__TTL="2s")
+    scene.daemon()
     scene.recovers(within=20)
 
 
@@ -52,15 +52,15 @@ def stopped_again_and_again(scene: Scene) -> None:
 def replicas_join_leave_and_die(scene: Scene) -> None:
     """Three share 64 lanes 22/21/21; one leaves, one is killed: its lanes are served again within lease + 2 s."""
     scene.write(scene.topic())
-    first = scene.daemon()
+    first = scene.daemon(**MORTAL)
     scene.flow()
-    second, third = scene.daemon(), scene.daemon()
+    second, third = scene.daemon(**MORTAL), scene.daemon(**MORTAL)
     _shares(scene, 22, 21, 21)
     scene.flow()
     scene.stop(first)
     _shares(scene, 32, 32)
     scene.kill(scene.dice.choice([second, third]))
-    scene.recovers(within=TTL + 2)
+    scene.recovers(within=SHORT_LEASE + 2)
     _shares(scene, 64)
 
 
@@ -68,12 +68,12 @@ def replicas_join_leave_and_die(scene: Scene) -> None:
 def frozen_past_its_lease(scene: Scene) -> None:
     """SIGSTOP of one of two beyond its lease: the other serves its lanes; SIGCONT: it disturbs nobody."""
     scene.write(scene.topic(), pace=900)
-    daemons = [scene.daemon(), scene.daemon()]
+    daemons = [scene.daemon(**MORTAL), scene.daemon(**MORTAL)]
     _shares(scene, 32, 32)
     scene.flow()
     frozen = scene.dice.choice(daemons)
     scene.freeze(frozen)
-    scene.recovers(within=TTL + 2)
+    scene.recovers(within=SHORT_LEASE + 2)
     _shares(scene, 64)
     scene.rest(0, 1)
     scene.thaw(frozen)

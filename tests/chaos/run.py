@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.chaos.result import Result, count_out, judge
 from tests.chaos.scenario import SCENARIOS, Scenario
-from tests.chaos.scene import Scene
+from tests.chaos.scene import LONG_LEASE, SHORT_LEASE, Scene
 from tests.chaos.servers import Servers, SharedCluster
 
 LAST_LINES = 25
@@ -47,7 +47,9 @@ def play(
             kafka = stack.enter_context(shared.use()) if scenario.cluster else servers.kafka
             servers.heal()  # the scenario before may have failed at it
             dice = random.Random(f"{seed}/{scenario.name}")
-            _play(scenario, Scene(servers, kafka, product, f"chaos_{next(_serial)}", dice, patience), result)
+            lease = SHORT_LEASE if scenario.unknown else LONG_LEASE
+            scene = Scene(servers, kafka, product, f"chaos_{next(_serial)}", dice, lease, patience)
+            _play(scenario, scene, result)
 
     _attempt(prepared_and_played, result)
     result.seconds = time.monotonic() - began

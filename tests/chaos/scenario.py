@@ -21,7 +21,8 @@ class Scenario:
     attempts: int
     """How many attempts an event may have spent."""
     unknown: bool
-    """Whether a send may end without an answer, so that events are sent again. A kill is another explanation."""
+    """Whether a send may end without an answer, so that events are sent again. A kill is another explanation. The
+    leases, and so the deadlines of sends, are short in such a scenario, and long in any other."""
     cluster: bool
     """Needs three brokers."""
     long: bool

@@ -33,8 +33,13 @@ OUTBOXD = (*(("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else 
 BATCH, IN_FLIGHT = 200, 3
 """Of the daemons: rows of a batch, and batches at once."""
 
+SHORT_LEASE = 3
+"""Seconds, for scenarios that wait for the end of a lease, or of half of it, which is the limit of a delivery."""
+
+LONG_LEASE = 15
+"""Seconds, for all others: a machine that stalls for a moment is no fault of theirs, and explains no duplicate."""
+
 QUICK = {
-    "LEASE__TTL": "3s",
     "RELAY__BATCH_SIZE": str(BATCH),
     "RELAY__IN_FLIGHT": str(IN_FLIGHT),
     "RETRY__BASE_DELAY": "500ms",
@@ -72,9 +77,10 @@ class Scene:
         product: str,
         database: str,
         dice: random.Random,
+        lease: float,
         patience: float = 1.0,
     ) -> None:
-        """`patience` multiplies every limit of time."""
+        """`lease` is of the daemons that are not given another; `patience` multiplies every limit of time."""
         self.servers = servers
         self.server = servers.databases[product]
         self.database_proxy = servers.database_proxies[product]
@@ -82,6 +88,7 @@ class Scene:
         self.database = database
         self.dice = dice
         self.kafka = kafka
+        self.lease = lease
         self.patience = patience
         self.writers = Writers()
         self.running: list[Running] = []
@@ -185,7 +192,8 @@ class Scene:
         port = self.database_proxy.port if database_proxy else self.server.port
         url = f"mysql+pymysql://{DAEMON}@127.0.0.1:{port}/{self.database}"
         bootstrap = f"127.0.0.1:{self.servers.kafka_proxy.port}" if broker_proxy else self.kafka.bootstrap
-        daemon = Daemon(url, bootstrap, program=OUTBOXD, **(QUICK | settings))
+        defaults = QUICK | {"LEASE__TTL": f"{self.lease}s"}
+        daemon = Daemon(url, bootstrap, program=OUTBOXD, **(defaults | settings))
         daemon.start()
         self.running.append(Running(daemon))
         return daemon
