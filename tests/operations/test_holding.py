@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Database
 from tests.end_to_end.application import Ledger, fill, insert
-from tests.end_to_end.checker import Verdict, check, consume
+from tests.end_to_end.checker import check, consume
 from tests.end_to_end.daemon import Daemon, until
 from tests.migrate.support import Sql
 from tests.operations.conftest import Run
@@ -48,5 +48,7 @@ def test_a_held_aggregate_is_seen_and_let_go(
         assert run("deadletters", "discard", str(key), "--yes").exit_code == 0
         del ledger.events[bad]
     until(lambda: sql.one("SELECT COUNT(*) FROM outbox_events WHERE status <> 1") == 0, "everything is sent")
-    assert check(consume(kafka.bootstrap, name), ledger) == Verdict(delivered=len(ledger.events))
+    verdict = check(consume(kafka.bootstrap, name), ledger)
+    assert verdict.clean, verdict.differences
+    assert verdict.delivered == len(ledger.events)
     assert json.loads(run("status", "--json").stdout)["sources"]["default"]["held"]["count"] == 0

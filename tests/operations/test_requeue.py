@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Database
 from tests.end_to_end.application import Committed, Ledger, fill, insert
-from tests.end_to_end.checker import Verdict, check, consume
+from tests.end_to_end.checker import check, consume
 from tests.end_to_end.daemon import Daemon, until
 from tests.migrate.support import Sql
 from tests.operations.conftest import Run
@@ -102,7 +102,8 @@ def test_an_event_id_that_is_taken_meanwhile_is_a_conflict(sql: Sql, outbox: Dat
         cursor.execute(f"{INSERT} (%s, 'e', 'a', 'a', 't', '{{}}')", (taken,))
         standing = cursor.lastrowid
         command = Command(outbox, "requeue", "--all")
-        wait_for_statement(sql, outbox, "INSERT INTO `outbox_events`%")
+        statement = "INSERT INTO `outbox_events`%"
+        until(lambda: outbox.server.waits_for_lock(statement), "the command waits at row 5")
         sql("SET SESSION innodb_lock_wait_timeout = 2")
         # Not in front of it in the index: who waits for a duplicate keeps the gap there.
         sql(f"{INSERT} (%s, 'made', 'order', 'writer', 'orders', '{{}}')", taken[:-1] + "z")
@@ -114,12 +115,6 @@ def test_an_event_id_that_is_taken_meanwhile_is_a_conflict(sql: Sql, outbox: Dat
 
 
 INSERT = "INSERT INTO outbox_events (event_id, event_type, aggregate_type, aggregate_id, topic, payload) VALUES"
-
-
-def wait_for_statement(sql: Sql, outbox: Database, like: str) -> None:
-    """Until a connection to the database executes such a statement."""
-    query = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = %s AND info LIKE %s"
-    until(lambda: sql.one(query, outbox.name, like), f"a statement like {like}")
 
 
 @pytest.mark.parametrize("statement", ["INSERT", "DELETE"])
@@ -192,7 +187,7 @@ def test_requeue_and_discard_of_the_same_rows(sql: Sql, outbox: Database) -> Non
 
 
 class Writer(threading.Thread):
-    """Inserts one event after another; remembers the longest wait."""
+    """Inserts one event after another, and gives up where a lock keeps it for a second; remembers the longest wait."""
 
     def __init__(self, outbox: Database) -> None:
         super().__init__(daemon=True)
@@ -205,6 +200,8 @@ class Writer(threading.Thread):
     def run(self) -> None:
         statement = f"{INSERT} (%s, 'made', 'order', 'writer', 'orders', '{{}}')"
         with self._connection.cursor() as cursor:
+            # By the server's clock, of locks alone: for all else the machine may take as long as it likes.
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = 1")
             while not self._stopping.is_set():
                 began = time.monotonic()
                 try:
@@ -236,7 +233,7 @@ def test_writers_go_on_meanwhile(run: Run, sql: Sql, outbox: Database) -> None:
         f"{outbox.server.name}: {seconds:.2f} s; {writer.inserted} inserts, the longest {writer.longest * 1000:.0f} ms"
     )
     assert writer.error is None
-    assert writer.longest < 2
+    assert writer.inserted > 0
 
 
 def test_from_a_dead_letter_to_its_delivery(
@@ -260,7 +257,9 @@ def test_from_a_dead_letter_to_its_delivery(
     until(lambda: sql.one("SELECT COUNT(*) FROM outbox_events WHERE status = 1") == 21, "all are sent")
     messages = consume(kafka.bootstrap, name)
     ledger.events[event_id] = Committed("order-x", 0, payload)
-    assert check(messages, ledger) == Verdict(delivered=21)
+    verdict = check(messages, ledger)
+    assert verdict.clean, verdict.differences
+    assert verdict.delivered == 21
 
 
 def test_requeue_beside_the_mover(sql: Sql, outbox: Database, topic: NewTopic, daemon: StartDaemon) -> None:
