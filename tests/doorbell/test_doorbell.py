@@ -29,6 +29,20 @@ async def rings(bell: HeardBell, outbox: Database) -> None:
     await bell.until(lambda bell: bell.rings > before)
 
 
+async def hangs_for(bell: HeardBell, seconds: float) -> None:
+    """Returns when it is hung and has been for so long, without a word."""
+    loop = asyncio.get_running_loop()
+    said, since = len(bell.said), loop.time()
+
+    def long_enough(bell: HeardBell) -> bool:
+        nonlocal said, since
+        if len(bell.said) != said:
+            said, since = len(bell.said), loop.time()
+        return bell.said[-1].startswith("hung") and loop.time() - since > seconds
+
+    await bell.until(long_enough)
+
+
 async def test_two_at_once_ring_and_stop(outbox: Database, hang: Hang) -> None:
     """Neither ends the other's stream, as two replicas of the same id would."""
     one, two = hang(outbox.url), hang(outbox.url)
@@ -43,7 +57,7 @@ async def test_its_connection_is_killed(outbox: Database, hang: Hang) -> None:
     bell = hang(outbox.url)
     await bell.until(lambda bell: bell.hangs)
     kill_streams(outbox.server)
-    await bell.until(lambda bell: bell.hangs == 2)
+    await bell.until(lambda bell: bell.hangs >= 2)
     await rings(bell, outbox)
 
 
@@ -55,7 +69,7 @@ async def test_the_server_crashes(outbox: Database, hang: Hang) -> None:
     await asyncio.to_thread(outbox.server.kill)
     await bell.until(lambda bell: len(bell.said) > 1)
     await asyncio.to_thread(outbox.server.start)
-    await bell.until(lambda bell: bell.hangs == 2)
+    await bell.until(lambda bell: bell.hangs >= 2)
     await rings(bell, outbox)
 
 
@@ -97,16 +111,15 @@ async def test_a_server_that_is_frozen(outbox: Database, hang: Hang, monkeypatch
     monkeypatch.setattr(doorbell, "SILENCE", 1.0)
     bell = hang(outbox.url, QUIETLY)
     await bell.until(lambda bell: bell.hangs)
-    loop = asyncio.get_running_loop()
-    silent_until = loop.time() + 1.5
-    await bell.until(lambda _: loop.time() > silent_until)
-    assert bell.said == ["hung ROW"]
+    # Without heartbeats it never hangs for so long, and a machine that stalls does not prevent it for ever.
+    await hangs_for(bell, 1.5)
+    before, hangs = len(bell.said), bell.hangs
     outbox.server.pause()
     try:
-        await bell.until(lambda bell: len(bell.said) > 1)
+        await bell.until(lambda bell: len(bell.said) > before)
     finally:
         outbox.server.resume()
-    await bell.until(lambda bell: bell.hangs == 2)
+    await bell.until(lambda bell: bell.hangs > hangs)
     await rings(bell, outbox)
 
 
