@@ -74,7 +74,7 @@ class Demo:
 
     def end(self) -> tuple[int, str, str]:
         """Waits; its exit code, and the rest of stdout and stderr."""
-        out, err = self._process.communicate(timeout=60)
+        out, err = self._process.communicate(timeout=300)
         return self._process.returncode, out, err
 
 
