@@ -187,7 +187,7 @@ def test_requeue_and_discard_of_the_same_rows(sql: Sql, outbox: Database) -> Non
 
 
 class Writer(threading.Thread):
-    """Inserts one event after another, and gives up where a lock keeps it for a second; remembers the longest wait."""
+    """Inserts one event after another, and gives up where a lock keeps it for 2 s; remembers the longest wait."""
 
     def __init__(self, outbox: Database) -> None:
         super().__init__(daemon=True)
@@ -201,7 +201,7 @@ class Writer(threading.Thread):
         statement = f"{INSERT} (%s, 'made', 'order', 'writer', 'orders', '{{}}')"
         with self._connection.cursor() as cursor:
             # By the server's clock, of locks alone: for all else the machine may take as long as it likes.
-            cursor.execute("SET SESSION innodb_lock_wait_timeout = 1")
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = 2")
             while not self._stopping.is_set():
                 began = time.monotonic()
                 try:
