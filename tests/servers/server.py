@@ -1,5 +1,6 @@
 """A private server: a process of its own, with its data in a temporary folder, that ends with the test run."""
 
+import fcntl
 import os
 import random
 import shutil
@@ -20,20 +21,39 @@ from typing import ClassVar, Self
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="servers")
 
 
+_given: set[int] = set()
+_claims = (Path(tempfile.gettempdir()) / f"outboxd-ports-{os.getuid()}").open("wb")
+
+
 def free_port() -> int:
-    """A free TCP port of 127.0.0.1, below those that the kernel gives to outgoing connections.
+    """A free TCP port of 127.0.0.1, below those that the kernel gives to outgoing connections. No other call gives it,
+    in this process or another, until this one ends: a server takes seconds until it listens.
 
     While a server is down, a client that keeps dialling a port of that range sooner or later connects to itself, and
     the server cannot come back.
     """
     while True:
         port = random.randrange(15_000, 32_000)
+        if not _claim(port):
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
         return port
+
+
+def _claim(port: int) -> bool:
+    """Whether nobody has it: each process locks the bytes of its ports in a file that all know."""
+    if port in _given:
+        return False
+    try:
+        fcntl.lockf(_claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    _given.add(port)
+    return True
 
 
 def _spawn(command: Sequence[str | Path], log: Path, cwd: Path) -> subprocess.Popen[bytes]:
@@ -49,7 +69,7 @@ class Server(ABC):
     """Start, stop and crash one server process. As a context manager it starts, and is gone with its data after."""
 
     name: ClassVar[str]
-    start_timeout: ClassVar[float] = 60.0
+    start_timeout: ClassVar[float] = 180.0
     stop_timeout: ClassVar[float] = 60.0
 
     def __init__(self) -> None:
@@ -98,7 +118,7 @@ class Server(ABC):
             self._prepare()
             data.touch()
         self._process = _starter.submit(_spawn, self._command(), self.log, self.folder).result()
-        self._wait_until_ready(began + self.start_timeout)
+        self._wait_until_ready(time.monotonic() + self.start_timeout)
         self.start_seconds = time.monotonic() - began
 
     def stop(self) -> None:
@@ -141,7 +161,8 @@ class Server(ABC):
         self.close()
 
     def _wait_until_ready(self, deadline: float) -> None:
-        while not self._ready():
+        # In this order: who answers in the place of a server that has ended is another one.
+        while not (self._ready() and self.running):
             if not self.running or time.monotonic() > deadline:
                 self.kill()
                 tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
