@@ -60,11 +60,11 @@ async def hung_over_what_is_new() -> Bell:
 
 @pytest.fixture
 async def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """`clock(seconds)` lets time pass for who asks the loop."""
-    loop, passed = asyncio.get_running_loop(), [0.0]
-    true = loop.time
-    monkeypatch.setattr(loop, "time", lambda: true() + passed[0])
-    return lambda seconds: passed.__setitem__(0, passed[0] + seconds)
+    """`clock(seconds)` lets time pass for who asks the loop; by itself it stands still."""
+    loop = asyncio.get_running_loop()
+    now = [loop.time()]
+    monkeypatch.setattr(loop, "time", lambda: now[0])
+    return lambda seconds: now.__setitem__(0, now[0] + seconds)
 
 
 async def test_behind_a_ring_it_looks_again_and_again_and_then_rests(clock: Callable[[float], None]) -> None:
@@ -154,6 +154,7 @@ async def test_a_look_that_fails_fails_for_all_who_wait(clock: Callable[[float],
     assert len(lookout.asked) == 2
 
 
+@pytest.mark.usefixtures("clock")
 async def test_rounds_are_at_the_same_moments_for_all() -> None:
     """Who looks every second and who looks every five meet."""
     now = asyncio.get_running_loop().time()
