@@ -11,7 +11,7 @@ from tests.conftest import Database
 
 
 @asynccontextmanager
-async def store_of(outbox: Database) -> AsyncIterator[Store]:
+async def store_of(outbox: Database, lease_ttl: float = 15) -> AsyncIterator[Store]:
     """As the daemon opens it."""
     store = await open_store(
         outbox.url,
@@ -20,7 +20,7 @@ async def store_of(outbox: Database) -> AsyncIterator[Store]:
         keep_sent=True,
         policy=OrderPolicy(),
         default_topic="",
-        lease_ttl=15,
+        lease_ttl=lease_ttl,
         options=ConnectOptions(),
     )
     try:

@@ -15,8 +15,9 @@ from tests.end_to_end.application import INSERT, Ledger
 from tests.store.opened import store_of
 
 INSTANCE = "test/1"
-SOON = 8.0
-"""Seconds; whoever waited for the row would do so five times two, and then fail."""
+SOON = 30.0
+"""Seconds; whoever waited for the row would do so five times `LEASE / 8`, and then fail."""
+LEASE = 60.0
 
 Done = Awaitable[int]
 
@@ -71,8 +72,8 @@ async def test_the_others_are_done_at_once_and_this_one_when_it_is_free(outbox: 
     table = "outbox_deadletters" if name == "delete_dead" else "outbox_events"
     with outbox.connect() as application, application.cursor() as cursor:
         ids = fill(cursor, status)
-    async with store_of(outbox) as store:
-        await store.leases.register(INSTANCE, "test", 60)
+    async with store_of(outbox, LEASE) as store:
+        await store.leases.register(INSTANCE, "test", LEASE)
         with locked(outbox, table, ids[1]):
             async with asyncio.timeout(SOON):
                 assert await work(store, ids) == 2
@@ -85,8 +86,8 @@ async def test_what_is_behind_a_locked_row_of_its_aggregate_stays_with_it(outbox
     with outbox.connect() as application, application.cursor() as cursor:
         ids = fill(cursor, Status.RETRY)
     due = [DueEvent(row_id, 0, "a") for row_id in ids]
-    async with store_of(outbox) as store:
-        await store.leases.register(INSTANCE, "test", 60)
+    async with store_of(outbox, LEASE) as store:
+        await store.leases.register(INSTANCE, "test", LEASE)
         with locked(outbox, "outbox_events", ids[1]):
             assert await store.upkeep.promote(INSTANCE, due) == 1
         with outbox.connect() as application, application.cursor() as cursor:
