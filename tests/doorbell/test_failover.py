@@ -24,18 +24,18 @@ USER = "mover"
 FOLLOW = {
     "mariadb": (
         "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = 'root', "
-        "MASTER_USE_GTID = slave_pos",
+        "MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1",
         "START SLAVE",
     ),
     "mysql": (
         "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, SOURCE_USER = 'root', "
-        "SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1",
+        "SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_CONNECT_RETRY = 1",
         "START REPLICA",
     ),
 }
 CATCH_UP = {
-    "mariadb": ("SELECT @@gtid_binlog_pos", "SELECT MASTER_GTID_WAIT(%s, 30)"),
-    "mysql": ("SELECT @@gtid_executed", "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, 30)"),
+    "mariadb": ("SELECT @@gtid_binlog_pos", "SELECT MASTER_GTID_WAIT(%s, 60)"),
+    "mysql": ("SELECT @@gtid_executed", "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, 60)"),
 }
 """What is written, and a wait for it that returns 0."""
 PROMOTE = {

