@@ -62,7 +62,7 @@ BUDGETS: Final = {
         4.0, 2, "the read, what blocks, whether the lane that the limit cut has dated rows, the settle: 3.7"
     ),
     "statements beside the batches, per batch": Budget(
-        0.7, 0, "none; on a slow machine the gauges come into a drain, two statements every 5 s"
+        0.7, 0, "none; a round of the gauges, which are left out, may come at either end: two statements"
     ),
     "statements per 1,000 events": Budget(
         2.5, 1, "2.2: one batch of 2,000, and a shorter one when a round of lanes ends; one more each would be 2.7"

@@ -33,7 +33,7 @@ USER: Final = "daemon"
 """Its own account, so that the server tells its statements from those of the watcher."""
 
 QUIET: Final = {
-    "relay.poll_interval": "2s",
+    "relay.poll_interval": "1m",
     "retry.interval": "1h",
     "dead_letters.interval": "1h",
     "recovery.interval": "1d",
@@ -109,9 +109,11 @@ class Tally(NamedTuple):
     bytes: int = 0
     others: int = 0
     """Statements of the daemon's other connections."""
+    seconds: float = 0.0
+    """From the daemon's start to the end."""
 
     def __sub__(self, other: Self) -> "Tally":
-        return Tally(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
+        return Tally._make(mine - theirs for mine, theirs in zip(self, other, strict=True))
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ class Laboratory:
                 _until(lambda: not rings or _metric(port, "outbox_doorbell_connected") == 1, process)
                 began, before = time.monotonic(), self._statements()
                 time.sleep(seconds)
-                took, statements = time.monotonic() - began, self._statements() - before
+                statements = self._statements() - before
+                took = time.monotonic() - began  # with the count itself: it goes on meanwhile
                 process.stop()
         return statements / took
 
@@ -179,17 +182,21 @@ class Laboratory:
             before, said = self._written(), self._said()
             settings = {**scenario.settings, "http.port": str(port)}
             with Process(self._command(name, settings, launcher), self._log) as process:
+                began = time.monotonic()
                 _until(lambda: not _unsettled(connection), process)
                 # Asked only now: each answer is work for the process that is counted.
                 _until(lambda: _metric(port, "outbox_events_processed_total") >= scenario.events, process)
                 statements, rows = self._carried(scenario.events)
                 others = self._said() - said - statements
+                seconds = time.monotonic() - began
                 batches = _metric(port, "outbox_processing_duration_seconds_count")
                 process.stop()
             binlog, redo = (now - then for now, then in zip(self._written(), before, strict=True))
         inside = json.loads(self._result.read_text()) if launcher else {"calls": {}}
         calls = inside.pop("calls")
-        tally = Tally(statements, rows, binlog, redo, int(batches), sum(calls.values()), others=others, **inside)
+        tally = Tally(
+            statements, rows, binlog, redo, int(batches), sum(calls.values()), others=others, seconds=seconds, **inside
+        )
         return tally, calls
 
     @contextmanager

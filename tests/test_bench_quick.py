@@ -178,10 +178,9 @@ def test_a_daemon_that_looks_too_often_is_found(mysql: MySQL, kafka: Kafka, tmp_
     mysql.start()
     kafka.start()
     laboratory = Laboratory(mysql, kafka, tmp_path)
-    polling = laboratory.idle_statements(1.0, IN_A_HURRY)
-    doorbell = laboratory.idle_statements(1.0, {**DOORBELL, **IN_A_HURRY})
-    counts = [
-        Count("statements per second, idle", "MySQL", polling),
-        Count("statements per second, idle, doorbell", "MySQL", doorbell),
-    ]
-    assert excessive(counts) == {count.name for count in counts}
+    for name, settings in (
+        ("statements per second, idle", IN_A_HURRY),
+        ("statements per second, idle, doorbell", {**DOORBELL, **IN_A_HURRY}),
+    ):
+        # A machine that stalls for a second hides it.
+        assert any(Count(name, "MySQL", laboratory.idle_statements(1.0, settings)).excess for _ in range(3))
