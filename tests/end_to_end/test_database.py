@@ -325,7 +325,7 @@ def test_deadlocks(load: Load, work: StartDaemon) -> None:
             with lock_a_new_row(connection, load, daemon) as neighbour:
                 # More than there are in a batch.
                 cursor.executemany("INSERT INTO ballast (text) VALUES (%s)", [("x",)] * 5000)
-                until(lambda: waiting(server, SETTLE), "the daemon waits for it")
+                until(lambda: server.waits_for_lock(SETTLE), "the daemon waits for it")
                 # It holds the row in front of it; now each waits for the other.
                 cursor.execute("UPDATE outbox_events SET event_type = event_type WHERE event_id = %s", (neighbour,))
             return deadlocks(server) >= before + 3
@@ -360,14 +360,6 @@ def asleep(daemon: Daemon) -> Iterator[None]:
         yield
     finally:
         daemon.signal(signal.SIGCONT)
-
-
-def waiting(server: SqlServer, statement: str) -> bool:
-    """Whether somebody waits for a row at such a statement: many more are at one without."""
-    # InnoDB tells what it told the last time, unless nobody has asked for a tenth of a second.
-    time.sleep(0.15)
-    query = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT' AND trx_query LIKE %s"
-    return bool(server.query(query, statement))
 
 
 def deadlocks(server: SqlServer) -> int:
