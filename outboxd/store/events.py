@@ -1,9 +1,10 @@
 """Reading batches of events, and writing what became of them."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -25,6 +26,14 @@ from outboxd.store.rows import Events, text
 from outboxd.store.session import Session
 from outboxd.store.statements import Statements, integers, these
 
+FEW_EVENTS: Final = 100
+"""Behind a read of fewer, what blocks is read with the events: a round trip less."""
+
+MANY_BLOCKING: Final = 1000
+CROWDED: Final = 60.0
+"""Behind more blocking rows than that, it is not, for so many seconds: those of all lanes would be counted, and they
+are far more than those of the lanes that have events."""
+
 
 def microseconds(seconds: float) -> int:
     """For `INTERVAL %s MICROSECOND`."""
@@ -44,11 +53,16 @@ def changed_rows(connection: Connection, statement: str, values: tuple[Any, ...]
 
 def signatures(connection: Connection, statement: str) -> dict[int, LaneSignature]:
     """The signature of each lane, from rows of parts of it."""
-    found: defaultdict[int, LaneSignature] = defaultdict(LaneSignature)
-    for lane, rows, total, hashes in connection.exec_driver_sql(statement):
-        before = found[lane]
-        found[lane] = LaneSignature(before.rows + rows, before.total + total, before.hashes + hashes)
-    return dict(found)
+    found: dict[int, LaneSignature] = {}
+    for lane, *part in connection.exec_driver_sql(statement):
+        _add(found, lane, *part)
+    return found
+
+
+def _add(found: dict[int, LaneSignature], lane: int, *more: int) -> None:
+    """A part of a lane's signature to the others."""
+    before = found.get(lane, LaneSignature())
+    found[lane] = LaneSignature(*map(int.__add__, before, more))
 
 
 def blocked_by(lane: int, row_id: int, aggregate_id: bytes, topic: bytes | None, event_type: bytes | None) -> Blocked:
@@ -69,18 +83,45 @@ class MySqlEventReader:
         self._session = session
         self._statements = statements
         self._events = Events()
+        self._quiet = True
+        """The last read found few events. So a round trip is most of what a batch costs, and all lanes are few more
+        than those of the events."""
+        self._crowded_until = 0.0
+        """By `time.monotonic`: so many rows block that none are asked for but those of the events' lanes."""
 
     async def read(self, lanes: Sequence[int], limit: int, topics: TopicFilter = EVERY_TOPIC) -> Found:
-        """One consistent read in autocommit, and one or two of the index."""
+        """One consistent read in autocommit, and one or two of the index: with it, or behind it."""
 
         def work(connection: Connection) -> Found:
-            events = self._read(connection, lanes, limit, topics)
-            if not events:
-                return Found(events, NOTHING_STANDS)
-            read = sorted({event.lane for event in events})
-            return Found(events, self._standing(connection, read, _cut_lane(events, limit)))
+            at_once = self._quiet and topics == EVERY_TOPIC and time.monotonic() >= self._crowded_until
+            found = (
+                self._together(connection, lanes, limit) if at_once else self._apart(connection, lanes, limit, topics)
+            )
+            self._quiet = len(found.events) < FEW_EVENTS
+            return found
 
         return await self._session.run(work)
+
+    def _apart(self, connection: Connection, lanes: Sequence[int], limit: int, topics: TopicFilter) -> Found:
+        events = self._read(connection, lanes, limit, topics)
+        if not events:
+            return Found(events, NOTHING_STANDS)
+        read = sorted({event.lane for event in events})
+        return Found(events, self._standing(connection, read, _cut_lane(events, limit)))
+
+    def _together(self, connection: Connection, lanes: Sequence[int], limit: int) -> Found:
+        rows, found = [], dict[int, LaneSignature]()
+        statement = self._statements.reading.read_with_signatures(lanes, limit)
+        for row in connection.exec_driver_sql(statement).cursor.fetchall():
+            if row[0] is None:
+                _add(found, row[1], *map(int, row[2].split()))
+            else:
+                rows.append(row)
+        if sum(signature.rows for signature in found.values()) > MANY_BLOCKING:
+            self._crowded_until = time.monotonic() + CROWDED
+        # Nobody promises the order of a union's rows.
+        events = sorted(self._events.of(rows), key=attrgetter("lane"))
+        return Found(events, Standing(found, self._dated(connection, _cut_lane(events, limit))))
 
     def watch(self, lanes: Sequence[int], interval: float, found: Callable[[], None], *, seconds: float) -> None:
         """By the thread that reads, while it has nothing else to do."""
@@ -112,11 +153,12 @@ class MySqlEventReader:
 
     def _standing(self, connection: Connection, lanes: Sequence[int], cut_lane: int | None) -> Standing:
         found = signatures(connection, self._statements.reading.signatures(lanes))
-        dated = (
-            cut_lane is not None
-            and connection.exec_driver_sql(self._statements.reading.dated(cut_lane)).first() is not None
-        )
-        return Standing(found, dated)
+        return Standing(found, self._dated(connection, cut_lane))
+
+    def _dated(self, connection: Connection, cut_lane: int | None) -> bool:
+        if cut_lane is None:
+            return False
+        return connection.exec_driver_sql(self._statements.reading.dated(cut_lane)).first() is not None
 
     async def snapshot(
         self,
