@@ -21,7 +21,7 @@ from outboxd.sinks.kafka.connection import producer_arguments, refusal
 from outboxd.sinks.kafka.message import Record, UnfitEventError, record, too_large
 from outboxd.sinks.kafka.partition import NOT_PERMITTED, Destination, HandOver, Lot
 from outboxd.sinks.kafka.producer import ProducerLease, ProducerPool
-from outboxd.sinks.kafka.topics import TopicDirectory, topic_failure
+from outboxd.sinks.kafka.topics import TopicDirectory, known_partitions, topic_failure
 from outboxd.sinks.texts import bad_text
 
 CLOSED: Final = classify(ProducerClosed()).code
@@ -160,9 +160,11 @@ class KafkaSink:
         self, producer: AIOKafkaProducer, by_topic: dict[str, list[Record]], report: Report, deadline: float
     ) -> list[Lot]:
         """The records by partition. The events of a topic that is unknown or forbidden are reported."""
-        found = await asyncio.gather(
-            *(self._topics.partitions(producer, topic, deadline) for topic in by_topic), return_exceptions=True
-        )
+        found: list[list[int] | BaseException] = [known_partitions(producer, topic) for topic in by_topic]
+        if not all(found):
+            found = await asyncio.gather(
+                *(self._topics.partitions(producer, topic, deadline) for topic in by_topic), return_exceptions=True
+            )
         lots: list[Lot] = []
         for (topic, records), partitions in zip(by_topic.items(), found, strict=True):
             if isinstance(partitions, BaseException):

@@ -51,11 +51,11 @@ class TopicDirectory:
     async def partitions(self, producer: AIOKafkaProducer, topic: str, deadline: float) -> list[int]:
         """The topic's partitions, sorted. Raises UnknownTopicOrPartitionError only when the brokers said so, else
         TopicAuthorizationFailedError, KafkaConnectionError, or TimeoutError at `deadline` by the loop's time."""
-        if known := _known(producer, topic):
+        if known := known_partitions(producer, topic):
             return known
         try:
             async with asyncio.timeout_at(deadline), self._looking.setdefault(topic, asyncio.Lock()):
-                return _known(producer, topic) or await self._look(producer, topic, deadline)
+                return known_partitions(producer, topic) or await self._look(producer, topic, deadline)
         finally:
             self._looking.pop(topic, None)
 
@@ -69,7 +69,7 @@ class TopicDirectory:
             # Without an answer from a broker nothing is known of the topic.
             if not await client.force_metadata_update():
                 raise KafkaConnectionError
-            if known := _known(producer, topic):
+            if known := known_partitions(producer, topic):
                 self._unknown.pop(topic, None)
                 return known
             if topic in client.cluster.unauthorized_topics:
@@ -80,5 +80,6 @@ class TopicDirectory:
             await asyncio.sleep(0.1)
 
 
-def _known(producer: AIOKafkaProducer, topic: str) -> list[int]:
+def known_partitions(producer: AIOKafkaProducer, topic: str) -> list[int]:
+    """Those that the producer has heard of, sorted."""
     return sorted(producer.client.cluster.partitions_for_topic(topic) or ())
