@@ -55,7 +55,7 @@ NOTHING_STANDS: Final = Standing({}, cut_lane_dated=False)
 
 
 class Found(NamedTuple):
-    """A read, and behind it what stands in the way of its events. (Of no events, nothing is asked.)"""
+    """A read, and what stood in the way of its events then or later. (Of no events, nothing need be asked.)"""
 
     events: list[Event]
     standing: Standing

@@ -125,9 +125,9 @@ class BatchReader:
     async def _compared(self, lanes: Sequence[int], limit: int, topics: TopicFilter) -> Found:
         """The next events, with a hold book that is true of them.
 
-        What blocks is asked for behind the read. Where the book says the same, it was so all the time. Where it does
-        not, a row that blocked during the read may have become new since, and belong in front of what was read (a
-        dead letter that was requeued): so both are read again, as they are at one moment.
+        What blocks is asked for with the read, or behind it. Where the book says the same, it was so all the time.
+        Where it does not, a row that blocked during the read may have become new since, and belong in front of what was
+        read (a dead letter that was requeued): so both are read again, as they are at one moment.
         """
         holds, reader = self._.holds, self._.reader
         known = holds.known(lanes)
