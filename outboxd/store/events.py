@@ -54,15 +54,16 @@ def changed_rows(connection: Connection, statement: str, values: tuple[Any, ...]
 def signatures(connection: Connection, statement: str) -> dict[int, LaneSignature]:
     """The signature of each lane, from rows of parts of it."""
     found: dict[int, LaneSignature] = {}
-    for lane, *part in connection.exec_driver_sql(statement):
-        _add(found, lane, *part)
+    for lane, packed in connection.exec_driver_sql(statement):
+        _add(found, lane, packed)
     return found
 
 
-def _add(found: dict[int, LaneSignature], lane: int, *more: int) -> None:
+def _add(found: dict[int, LaneSignature], lane: int, packed: bytes) -> None:
     """A part of a lane's signature to the others."""
+    rows, total, hashes = map(int, packed.split())
     before = found.get(lane, LaneSignature())
-    found[lane] = LaneSignature(*map(int.__add__, before, more))
+    found[lane] = LaneSignature(before.rows + rows, before.total + total, before.hashes + hashes)
 
 
 def blocked_by(lane: int, row_id: int, aggregate_id: bytes, topic: bytes | None, event_type: bytes | None) -> Blocked:
@@ -114,7 +115,7 @@ class MySqlEventReader:
         statement = self._statements.reading.read_with_signatures(lanes, limit)
         for row in connection.exec_driver_sql(statement).cursor.fetchall():
             if row[0] is None:
-                _add(found, row[1], *map(int, row[2].split()))
+                _add(found, row[1], row[2])
             else:
                 rows.append(row)
         if sum(signature.rows for signature in found.values()) > MANY_BLOCKING:

@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 
 from outboxd.model import Status
-from outboxd.ports import TopicFilter
+from outboxd.ports import LaneSignature, TopicFilter
 from outboxd.store import events
 from outboxd.store.events import FEW_EVENTS, MySqlEventReader
 from tests.conftest import Database
@@ -66,11 +66,27 @@ async def test_both_ways_find_the_same(outbox: Database, limit: int, lanes: Sequ
     # Without their ages.
     assert [event[:-1] for event in one.events] == [event[:-1] for event in other.events]
     assert 0 < len(one.events) <= limit
+    assert all(type(event.id) is int for event in one.events)
     read = {event.lane for event in one.events}
     assert {lane: found for lane, found in one.standing.signatures.items() if lane in read} == other.standing.signatures
     assert other.standing.signatures
     assert one.standing.cut_lane_dated == other.standing.cut_lane_dated
     assert one.standing.cut_lane_dated == (limit < 60)
+
+
+async def test_sums_beyond_the_largest_integer(outbox: Database) -> None:
+    """Of ids that an application made: both ways and our own sum are the same."""
+    ids = (2**62 + 5, 2**63 - 2)
+    with outbox.connect() as connection, connection.cursor() as cursor:
+        cursor.executemany(INSERT, [Ledger().row("a", "orders") for _ in range(3)])
+        for number, chosen in enumerate(ids, 1):
+            cursor.execute("UPDATE outbox_events SET id = %s, status = 2 WHERE id = %s", (chosen, number))
+    async with store_of(outbox) as store:
+        snapshot = await store.reader.snapshot(LANES, 10, TopicFilter(), {})
+        found = await store.reader.read(LANES, 10)
+    [signature] = found.standing.signatures.values()
+    assert signature == LaneSignature().plus(ids[0]).plus(ids[1])
+    assert snapshot.standing.signatures == found.standing.signatures
 
 
 async def test_a_backlog_is_read_apart(outbox: Database) -> None:

@@ -14,9 +14,6 @@ LEAST_INLINE: Final = 1024
 FEWEST_SHARES: Final = 8
 """The part of a batch's bytes that a single row may bring: what is too large to be sent need not be loaded to know."""
 
-PACKED_SIGNATURE: Final = as_bytes("CONCAT_WS(' ', COUNT(*), SUM(id), SUM(CRC32(id)))")
-"""As one column; see `tables.SIGNATURE`."""
-
 AS_STORED: Final = frozenset({None, "binary", "ascii", "utf8", "utf8mb3", "utf8mb4"})
 """Character sets whose texts are UTF-8 as they are stored, and None, that of a column of MySQL's type JSON."""
 
@@ -89,17 +86,18 @@ class ReadingStatements:
         table to the other changes nothing."""
         condition = within(lanes)
         return (
-            f"SELECT {SIGNATURE} FROM {self._.by_lane} WHERE status IN ({self._.blocking}) AND {condition} "
-            f"GROUP BY status, lane UNION ALL {self._.holding_signatures(condition)}"
+            f"SELECT {SIGNATURE} {self._.blocking_in(condition)} "
+            f"UNION ALL SELECT {SIGNATURE} {self._.holding_in(condition)}"
         )
 
     def read_with_signatures(self, lanes: Iterable[int], limit: int) -> str:
         """A batch, and in rows without an id the lanes' signatures, of the same moment."""
         condition = within(lanes)
-        blocking = f"FROM {self._.by_lane} WHERE status IN ({self._.blocking}) AND {condition} GROUP BY status, lane"
-        holding = f"FROM {self._.holding} WHERE holds = 1 AND {condition} GROUP BY holds, lane"
-        signature = f"SELECT NULL, lane, {PACKED_SIGNATURE}, NULL, NULL"
-        return f"({self.read(lanes, limit)}) UNION ALL {signature} {blocking} UNION ALL {signature} {holding}"
+        return (
+            f"({self.read(lanes, limit)}) "
+            f"UNION ALL SELECT NULL, {SIGNATURE}, NULL, NULL {self._.blocking_in(condition)} "
+            f"UNION ALL SELECT NULL, {SIGNATURE}, NULL, NULL {self._.holding_in(condition)}"
+        )
 
     def blocked(self, lanes: Iterable[int]) -> str:
         """All that blocks in the lanes; of rows in error, topic and event type too."""

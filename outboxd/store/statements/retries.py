@@ -83,7 +83,7 @@ class RetryStatements:
         condition = within(lanes)
         return (
             f"SELECT {SIGNATURE} FROM {self._.by_lane} WHERE status = {Status.ERROR:d} AND {condition} "
-            f"GROUP BY status, lane UNION ALL {self._.holding_signatures(condition)}"
+            f"GROUP BY status, lane UNION ALL SELECT {SIGNATURE} {self._.holding_in(condition)}"
         )
 
     def holding_rows(self, lane: int) -> str:

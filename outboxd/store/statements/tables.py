@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from typing import Final
 
 from outboxd.model import Status, TableNames
+from outboxd.store.rows import as_bytes
 
 LANE_INDEX: Final = "idx_relay"
 HOLDS_INDEX: Final = "idx_holds_lane"
-SIGNATURE: Final = "lane, COUNT(*), CAST(SUM(id) AS SIGNED), CAST(SUM(CRC32(id)) AS SIGNED)"
+SIGNATURE: Final = f"""lane, {as_bytes("CONCAT_WS(' ', COUNT(*), SUM(id), SUM(CRC32(id)))")}"""
+"""Of rows grouped by lane. Sums of ids may be larger than any integer that a server or driver has."""
 
 
 def within(lanes: Iterable[int]) -> str:
@@ -42,6 +44,10 @@ class Tables:
         self.blocking = integers((Status.RETRY, Status.PROCESSING, *((Status.ERROR,) if may_hold else ())))
         """The statuses of rows that block their aggregate."""
 
-    def holding_signatures(self, condition: str) -> str:
-        """Of dead letters that hold: part of a statement."""
-        return f"SELECT {SIGNATURE} FROM {self.holding} WHERE holds = 1 AND {condition} GROUP BY holds, lane"
+    def blocking_in(self, condition: str) -> str:
+        """The rows that block, grouped for their signature: from the index alone."""
+        return f"FROM {self.by_lane} WHERE status IN ({self.blocking}) AND {condition} GROUP BY status, lane"
+
+    def holding_in(self, condition: str) -> str:
+        """The dead letters that hold, likewise."""
+        return f"FROM {self.holding} WHERE holds = 1 AND {condition} GROUP BY holds, lane"

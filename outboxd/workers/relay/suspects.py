@@ -18,8 +18,8 @@ KILLER = Failure(
     "the daemon died each time that it sent this event alone; look at its log and at the payload, then requeue it",
 )
 
-GOODBYE: Final = 5.0
-"""Seconds that taking attempts back may delay a stop."""
+GOODBYE: Final = 1.0
+"""Seconds that taking attempts back may delay a stop, once where the relay reads and once for its batches."""
 
 
 class Suspects:
