@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from outboxd.config import load
+from outboxd.store.store import CLOSING
+from outboxd.workers.crew import GOODBYE
+from outboxd.workers.relay.suspects import TAKE_BACK
 
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "outboxd.service"
 EXECUTABLE = "/opt/outboxd/bin/outboxd"
@@ -70,7 +73,9 @@ def test_the_credential_is_the_database_url(tmp_path: Path) -> None:
 
 
 def test_systemd_waits_for_the_drain() -> None:
-    """By default, systemd's patience at a stop is longer than draining and closing the producer may take."""
+    """By default, its patience at a stop is longer than all of that may take, where broker and database are silent:
+    taking back an attempt, draining, taking back those of the batches, the producer's end, the lease, the store."""
     needed = {"OUTBOXD_DATABASE_URL": "mysql://a:b@c/d", "OUTBOXD_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092"}
     [source] = load(None, {}, environ=needed).sources.values()
-    assert float(setting("TimeoutStopSec").removesuffix("s")) > source.relay.drain_timeout + source.close_seconds
+    needed_seconds = 2 * TAKE_BACK + source.relay.drain_timeout + 2 * source.close_seconds + GOODBYE + CLOSING
+    assert float(setting("TimeoutStopSec").removesuffix("s")) > needed_seconds

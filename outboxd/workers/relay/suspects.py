@@ -18,7 +18,7 @@ KILLER = Failure(
     "the daemon died each time that it sent this event alone; look at its log and at the payload, then requeue it",
 )
 
-GOODBYE: Final = 1.0
+TAKE_BACK: Final = 1.0
 """Seconds that taking attempts back may delay a stop, once where the relay reads and once for its batches."""
 
 
@@ -82,7 +82,7 @@ class Suspects:
     async def _take_back(self, instance: str, events: Sequence[Event]) -> None:
         """The attempt of these, which the relay stops before they are settled. Raises nothing: the stop goes on."""
         with suppress(Exception):
-            async with asyncio.timeout(GOODBYE):
+            async with asyncio.timeout(TAKE_BACK):
                 await self._settler.unmark_suspects(instance, events)
 
     def _deaths(self, event: Event) -> int:
