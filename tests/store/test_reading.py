@@ -1,6 +1,7 @@
 """What blocks is read with the events, or behind them: it is the same."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -15,7 +16,6 @@ from tests.end_to_end.application import INSERT, Ledger
 from tests.store.opened import store_of
 
 LANES = range(64)
-SET = "UPDATE outbox_events SET status = %s, next_attempt_at = %s WHERE id % %s = 0"
 
 
 def fill(outbox: Database, count: int) -> None:
@@ -28,28 +28,24 @@ def fill(outbox: Database, count: int) -> None:
             (Status.PROCESSING, None, 7),
             (Status.ERROR, None, 11),
         ):
-            cursor.execute(SET.replace("% %s", f"%% {every}"), (status, due))
+            changed = f"UPDATE outbox_events SET status = %s, next_attempt_at = %s WHERE MOD(id, {every}) = 0"
+            cursor.execute(changed, (status, due))
         columns = "id, event_id, event_type, aggregate_type, aggregate_id, topic, payload, attempt_count"
         cursor.execute(f"INSERT INTO outbox_deadletters ({columns}) SELECT {columns} FROM outbox_events LIMIT 12")
         cursor.execute("UPDATE outbox_deadletters SET holds = 1 WHERE id <= 8")
 
 
-def statements_of(reader: MySqlEventReader) -> Any:
-    """How it reads: the names of its ways, as they are taken."""
-    return patch.multiple(reader, _together=_noted(reader, "_together"), _apart=_noted(reader, "_apart"))
+@contextmanager
+def noted(reader: MySqlEventReader) -> Iterator[list[str]]:
+    """The names of the ways that it reads by, as they are taken."""
+    taken: list[str] = []
 
+    def way(name: str) -> Any:
+        true = getattr(reader, name)
+        return lambda *values: (taken.append(name), true(*values))[1]
 
-taken: list[str] = []
-
-
-def _noted(reader: MySqlEventReader, name: str) -> Any:
-    way = getattr(reader, name)
-
-    def noted(*values: Any) -> Any:
-        taken.append(name)
-        return way(*values)
-
-    return noted
+    with patch.multiple(reader, _together=way("_together"), _apart=way("_apart")):
+        yield taken
 
 
 @pytest.mark.parametrize("lanes", [LANES, range(0, 64, 2)])
@@ -94,8 +90,7 @@ async def test_a_backlog_is_read_apart(outbox: Database) -> None:
     fill(outbox, 4 * FEW_EVENTS)
     async with store_of(outbox) as store:
         reader = cast(MySqlEventReader, store.reader)
-        taken.clear()
-        with statements_of(reader):
+        with noted(reader) as taken:
             for limit in (1000, 3, 3):
                 await reader.read(LANES, limit)
             await reader.read(LANES, 3, TopicFilter(without=("another",)))
@@ -110,8 +105,7 @@ async def test_very_many_blocking_rows_are_not_counted_for_every_batch(
     monkeypatch.setattr(events, "MANY_BLOCKING", 20)
     async with store_of(outbox) as store:
         reader = cast(MySqlEventReader, store.reader)
-        taken.clear()
-        with statements_of(reader):
+        with noted(reader) as taken:
             for _ in range(3):
                 await reader.read(LANES, 10)
             reader._crowded_until = 0.0

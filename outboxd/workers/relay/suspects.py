@@ -107,7 +107,7 @@ class Suspects:
     # --- behind it
 
     async def drop(self, batch: Batch) -> None:
-        """The relay stops before the batch is sent."""
+        """The relay stops before the batch is settled."""
         if batch.suspect and batch.events:
             await self._take_back(batch.instance, batch.events)
 
