@@ -41,11 +41,11 @@ class Outbox(Table):
         self._events += events
 
 
-def relay_of(outbox: Outbox, batch_size: int, poll_interval: float = 0.05) -> Relay:
-    """Of an owner of the lanes 1 and 2, which polls."""
+def relay_of(outbox: Table, batch_size: int, poll_interval: float = 0.05, *, deaths: int = 0) -> Relay:
+    """Of an owner of the lanes 1 and 2, which polls. `deaths`: how many owners of the lanes have died."""
     lease, book, order = Lease(), LaneBook(), OrderPolicy()
     lease.extend("i", float("inf"))
-    book.grant([Grant(lane, 0, None) for lane in (1, 2)], 1000)
+    book.grant([Grant(lane, deaths, None) for lane in (1, 2)], 1000)
     ports: Any = (outbox, outbox, outbox, outbox)
     parts = Parts(*ports, book, HoldBook(order), lease, RetryPolicy(3, Backoff()), order)
     metrics = cast(Metrics, NoMetrics())

@@ -2,23 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
 
 import pytest
 
-from outboxd.backoff import Backoff
-from outboxd.holds import HoldBook
-from outboxd.lanes import LaneBook
-from outboxd.lifecycle import RetryPolicy
 from outboxd.model import Event
-from outboxd.order import OrderPolicy
-from outboxd.ports import Grant, Report
-from outboxd.telemetry.metrics import Metrics
-from outboxd.workers.bell import Bell
-from outboxd.workers.lease import Lease
-from outboxd.workers.relay import Limits, Relay
-from outboxd.workers.relay.parts import Parts
-from tests.relay.test_bell import NoMetrics
+from outboxd.ports import Report
+from tests.relay.test_pace import relay_of
 from tests.relay.test_reader import Table, event
 
 
@@ -56,17 +45,6 @@ class Outbox(Table):
         await asyncio.sleep(0.01)
 
 
-def relay_of(outbox: Outbox) -> Relay:
-    """Of an owner of the lanes 1 and 2, whose owner died."""
-    lease, book, order = Lease(), LaneBook(), OrderPolicy()
-    lease.extend("i", float("inf"))
-    book.grant([Grant(lane, 1, None) for lane in (1, 2)], 1000)
-    ports: Any = (outbox, outbox, outbox, outbox)
-    parts = Parts(*ports, book, HoldBook(order), lease, RetryPolicy(3, Backoff()), order)
-    metrics = cast(Metrics, NoMetrics())
-    return Relay(parts, Limits(1000, 10**6, 3, 10**6, 0.05), metrics, "s", Bell(cast(Any, None), metrics, "s"))
-
-
 @pytest.mark.parametrize(
     "answers",
     [0, 1, 2],
@@ -75,7 +53,7 @@ def relay_of(outbox: Outbox) -> Relay:
 async def test_a_stop_takes_the_attempt_back(answers: int) -> None:
     """Whatever the relay waits for at that moment; and the stop comes through."""
     outbox = Outbox([event(1), event(2)])
-    relay = relay_of(outbox)
+    relay = relay_of(outbox, 1000, deaths=1)
     turn = asyncio.create_task(relay.run_once())
     for _ in range(answers + 1):
         await outbox.asked.wait()
